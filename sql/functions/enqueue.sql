@@ -1,0 +1,41 @@
+-- tandem.enqueue(kind, payload, ...): enqueues one job in the caller's transaction and answers its id. For programs
+-- in any language; workers are woken when the caller commits. With unique_key, a repeat with the same payload answers
+-- the first job's id, another payload raises unique_violation (23505).
+CREATE OR REPLACE FUNCTION tandem.enqueue(
+    kind text, payload jsonb DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 5,
+    run_at timestamptz DEFAULT NULL, partition_key text DEFAULT NULL, event_id uuid DEFAULT NULL,
+    unique_key text DEFAULT NULL, unique_scope text DEFAULT 'forever', unique_period interval DEFAULT NULL,
+    policy jsonb DEFAULT NULL, context jsonb DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer record;
+    at timestamptz;
+    id bigint;
+BEGIN
+    IF octet_length(payload::text) > 262144 THEN
+        RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
+    END IF;
+    IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
+        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        at := tandem.clock();
+        id := nextval('tandem.job_id');
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+        VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        RETURN id;
+    END IF;
+    SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
+        ARRAY[kind], ARRAY[payload], ARRAY[queue], ARRAY[priority]::smallint[], ARRAY[run_at], ARRAY[partition_key],
+        ARRAY[event_id], ARRAY[policy], ARRAY[context],
+        CASE WHEN unique_key IS NOT NULL THEN ARRAY[unique_key] END, ARRAY[unique_scope], ARRAY[unique_period]) AS e;
+    IF NOT answer.same_body THEN
+        RAISE EXCEPTION 'unique key "%" in queue "%" belongs to job % with another payload', unique_key, queue, answer.job_id
+            USING ERRCODE = 'unique_violation', HINT = 'Use another key for another payload.';
+    END IF;
+    RETURN answer.job_id;
+END
+$$;

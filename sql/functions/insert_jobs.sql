@@ -1,0 +1,27 @@
+-- tandem.insert_jobs(...): writes jobs under ids already drawn, and their membership rows. Elements whose id is
+-- NULL are left out. Internal: enqueue_jobs and enqueue_unique call it.
+CREATE OR REPLACE FUNCTION tandem.insert_jobs(
+    at timestamptz, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[],
+    run_ats timestamptz[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[]
+) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH input AS MATERIALIZED (
+    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
+           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
+        AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    WHERE u.id IS NOT NULL
+), written AS (
+    INSERT INTO tandem.job
+        (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+    SELECT id, at, event_id, priority, queue, kind, partition_key, payload, policy, context FROM input
+), later AS (
+    INSERT INTO tandem.scheduled
+        (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+)
+INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+FROM input WHERE coalesce(run_at <= at, true)
+$$;

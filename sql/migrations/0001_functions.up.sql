@@ -1,0 +1,250 @@
+-- The queue's functions as of this migration. Frozen: later edits come as later migrations.
+
+-- tandem.clock(): the queue's one clock. Tests move it with SET tandem.clock_offset = '1 hour'.
+CREATE OR REPLACE FUNCTION tandem.clock() RETURNS timestamptz
+LANGUAGE sql VOLATILE PARALLEL SAFE
+RETURN clock_timestamp() + coalesce(nullif(current_setting('tandem.clock_offset', true), '')::interval, interval '0');
+
+-- tandem.wake_lane(queue): the wake lane (0-31) of a queue. A lock per queue would exhaust the lock table.
+CREATE OR REPLACE FUNCTION tandem.wake_lane(queue text) RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN hashtext(queue) & 31;
+
+-- tandem.wake(lanes): notifies the lanes on which somebody sleeps; call it after the commit.
+-- A sleeper holds its lane's advisory lock shared: taking it exclusively proves that nobody sleeps. Lock and
+-- unlock stand in one expression, so that no cancel can fall between them. Returns the number of notifications.
+CREATE OR REPLACE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    lane integer;
+    notified integer := 0;
+BEGIN
+    FOREACH lane IN ARRAY lanes LOOP
+        IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+            PERFORM pg_notify('tandem_wake_' || lane, '');
+            notified := notified + 1;
+        END IF;
+    END LOOP;
+    RETURN notified;
+END
+$$;
+
+-- tandem.wake_at_commit(lane): wakes the lane when the calling transaction commits, once however often called.
+-- For transactions whose commit we do not see. The row lives only inside the transaction.
+CREATE OR REPLACE FUNCTION tandem.wake_at_commit(lane integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    mark text := 'tandem.wake_' || lane;
+    xid text := pg_current_xact_id()::text;
+BEGIN
+    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
+        PERFORM set_config(mark, xid, true);
+        INSERT INTO tandem.wake_request (lane) VALUES (lane);
+    END IF;
+END
+$$;
+
+-- Trigger function behind tandem.wake_at_commit: runs deferred, at the commit, and removes its row.
+CREATE OR REPLACE FUNCTION tandem.wake_requested() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM tandem.wake_request WHERE lane = NEW.lane;
+    PERFORM tandem.wake(ARRAY[NEW.lane]);
+    RETURN NULL;
+END
+$$;
+
+-- tandem.holds_unique_key(scope, job): whether the job is still within its key's scope. Internal.
+-- VOLATILE on purpose: the upsert may have waited for the first job's commit, which the statement's own snapshot lacks.
+CREATE OR REPLACE FUNCTION tandem.holds_unique_key(scope text, job bigint) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+RETURN CASE scope
+    WHEN 'unfinished' THEN NOT EXISTS (SELECT FROM tandem.done AS d WHERE d.job_id = job)
+                           AND EXISTS (SELECT FROM tandem.job AS j WHERE j.id = job)
+    WHEN 'pending' THEN EXISTS (SELECT FROM tandem.ready AS r WHERE r.job_id = job)
+                        OR EXISTS (SELECT FROM tandem.scheduled AS s WHERE s.job_id = job)
+                        OR EXISTS (SELECT FROM tandem.blocked AS b WHERE b.job_id = job)
+    ELSE true END;
+
+-- tandem.insert_jobs(...): writes jobs under ids already drawn, and their membership rows. Elements whose id is
+-- NULL are left out. Internal: enqueue_jobs and enqueue_unique call it.
+CREATE OR REPLACE FUNCTION tandem.insert_jobs(
+    at timestamptz, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[],
+    run_ats timestamptz[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[]
+) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH input AS MATERIALIZED (
+    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
+           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
+        AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    WHERE u.id IS NOT NULL
+), written AS (
+    INSERT INTO tandem.job
+        (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+    SELECT id, at, event_id, priority, queue, kind, partition_key, payload, policy, context FROM input
+), later AS (
+    INSERT INTO tandem.scheduled
+        (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+)
+INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+FROM input WHERE coalesce(run_at <= at, true)
+$$;
+
+-- tandem.enqueue_unique(...): enqueue_jobs for jobs of which some carry a unique key. Internal.
+-- The key's row decides: the upsert answers the candidate's id where the key was free (new, expired, or its job is
+-- past the scope) and the first job's id otherwise. Scopes are judged here, so claim and finish never touch keys.
+CREATE OR REPLACE FUNCTION tandem.enqueue_unique(
+    at timestamptz, kinds text[], payloads jsonb[], queues text[], priorities smallint[], run_ats timestamptz[],
+    partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[],
+    unique_keys text[], unique_scopes text[], unique_periods interval[]
+) RETURNS TABLE (ord bigint, job_id bigint, created boolean, same_body boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    ids bigint[]; owners bigint[]; hashes bytea[]; same boolean[]; fresh bigint[];
+BEGIN
+    SELECT array_agg(nextval('tandem.job_id') ORDER BY u.ord), array_agg(sha256(convert_to(u.body::text, 'UTF8')) ORDER BY u.ord)
+    INTO ids, hashes FROM unnest(payloads) WITH ORDINALITY AS u(body, ord);
+    WITH input AS MATERIALIZED (
+        SELECT u.ord, u.id, u.hash, u.key, coalesce(u.scope, 'forever') AS scope, coalesce(u.queue, 'default') AS queue,
+               at + u.period AS expires_at
+        FROM unnest(ids, hashes, unique_keys, unique_scopes, queues, unique_periods) WITH ORDINALITY
+            AS u(id, hash, key, scope, queue, period, ord)
+    ), firsts AS (  -- one row per key, in key order: a batch that names a key twice, and batches in any order
+        SELECT DISTINCT ON (scope, queue, key) id, hash, key, scope, queue, expires_at
+        FROM input WHERE key IS NOT NULL ORDER BY scope, queue, key, ord
+    ), held AS (
+        INSERT INTO tandem.unique_key AS k (scope, queue, key, job_id, body_hash, expires_at)
+        SELECT scope, queue, key, id, hash, expires_at FROM firsts
+        ON CONFLICT (scope, queue, key) DO UPDATE SET (job_id, body_hash, expires_at) = (
+            SELECT CASE WHEN f.free THEN excluded.job_id ELSE k.job_id END,
+                   CASE WHEN f.free THEN excluded.body_hash ELSE k.body_hash END,
+                   CASE WHEN f.free THEN excluded.expires_at ELSE k.expires_at END
+            FROM (SELECT coalesce(k.expires_at <= at, false)
+                         OR NOT tandem.holds_unique_key(k.scope, k.job_id) AS free) AS f)
+        RETURNING k.scope, k.queue, k.key, k.job_id, k.body_hash
+    )
+    SELECT array_agg(coalesce(h.job_id, i.id) ORDER BY i.ord), array_agg(coalesce(h.body_hash = i.hash, true) ORDER BY i.ord),
+           array_agg(CASE WHEN coalesce(h.job_id, i.id) = i.id THEN i.id END ORDER BY i.ord)
+    INTO owners, same, fresh
+    FROM input AS i LEFT JOIN held AS h USING (scope, queue, key);
+    PERFORM tandem.insert_jobs(at, fresh, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts);
+    RETURN QUERY SELECT o.ord, o.id, o.fresh IS NOT NULL, o.same FROM unnest(owners, fresh, same) WITH ORDINALITY AS o(id, fresh, same, ord);
+END
+$$;
+
+-- tandem.enqueue_jobs(...): enqueues many jobs in the caller's transaction, one array element each.
+-- Arrays may be NULL or shorter: missing elements take the defaults. `wake` is 'commit' (a deferred trigger wakes
+-- the workers when the caller commits) or 'none' (the caller calls tandem.wake after its commit).
+-- Answers one row per job in the order given; `created` is false where a unique key already had its job.
+CREATE OR REPLACE FUNCTION tandem.enqueue_jobs(
+    kinds text[], payloads jsonb[], queues text[] DEFAULT NULL, priorities smallint[] DEFAULT NULL,
+    run_ats timestamptz[] DEFAULT NULL, partition_keys text[] DEFAULT NULL, event_ids uuid[] DEFAULT NULL,
+    policies jsonb[] DEFAULT NULL, contexts jsonb[] DEFAULT NULL,
+    unique_keys text[] DEFAULT NULL, unique_scopes text[] DEFAULT NULL, unique_periods interval[] DEFAULT NULL,
+    wake text DEFAULT 'commit'
+) RETURNS TABLE (ord bigint, job_id bigint, created boolean, same_body boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    at timestamptz := tandem.clock();
+    ids bigint[];
+BEGIN
+    -- The transaction has its xid before any position: the safe floor rests on that order.
+    PERFORM pg_current_xact_id();
+    IF wake = 'commit' THEN
+        PERFORM tandem.wake_at_commit(l.lane) FROM (
+            SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
+            FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
+            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)) AS l;
+    END IF;
+    IF unique_keys IS NULL THEN
+        SELECT array_agg(nextval('tandem.job_id')) INTO ids FROM unnest(kinds);
+        PERFORM tandem.insert_jobs(at, ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids,
+                                   policies, contexts);
+        RETURN QUERY SELECT i.ord, i.id, true, true FROM unnest(ids) WITH ORDINALITY AS i(id, ord);
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM tandem.enqueue_unique(
+        at, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts,
+        unique_keys, unique_scopes, unique_periods);
+END
+$$;
+
+-- tandem.enqueue(kind, payload, ...): enqueues one job in the caller's transaction and answers its id. For programs
+-- in any language; workers are woken when the caller commits. With unique_key, a repeat with the same payload answers
+-- the first job's id, another payload raises unique_violation (23505).
+CREATE OR REPLACE FUNCTION tandem.enqueue(
+    kind text, payload jsonb DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 5,
+    run_at timestamptz DEFAULT NULL, partition_key text DEFAULT NULL, event_id uuid DEFAULT NULL,
+    unique_key text DEFAULT NULL, unique_scope text DEFAULT 'forever', unique_period interval DEFAULT NULL,
+    policy jsonb DEFAULT NULL, context jsonb DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer record;
+    at timestamptz;
+    id bigint;
+BEGIN
+    IF octet_length(payload::text) > 262144 THEN
+        RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
+    END IF;
+    IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
+        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        at := tandem.clock();
+        id := nextval('tandem.job_id');
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+        VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        RETURN id;
+    END IF;
+    SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
+        ARRAY[kind], ARRAY[payload], ARRAY[queue], ARRAY[priority]::smallint[], ARRAY[run_at], ARRAY[partition_key],
+        ARRAY[event_id], ARRAY[policy], ARRAY[context],
+        CASE WHEN unique_key IS NOT NULL THEN ARRAY[unique_key] END, ARRAY[unique_scope], ARRAY[unique_period]) AS e;
+    IF NOT answer.same_body THEN
+        RAISE EXCEPTION 'unique key "%" in queue "%" belongs to job % with another payload', unique_key, queue, answer.job_id
+            USING ERRCODE = 'unique_violation', HINT = 'Use another key for another payload.';
+    END IF;
+    RETURN answer.job_id;
+END
+$$;
+
+-- tandem.add_partition(number): makes partition `number` (ids from number * 10^8 on) of job, done and attempt.
+-- The tables are made outside the parents' locks and then attached. Answers false where it is there already.
+CREATE OR REPLACE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parent text;
+    child text;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['job', 'done', 'attempt'] LOOP
+        child := format('%s_%s', parent, number);
+        IF to_regclass('tandem.' || child) IS NOT NULL THEN
+            RETURN false;
+        END IF;
+        EXECUTE format('CREATE TABLE tandem.%I (LIKE tandem.%I INCLUDING ALL)', child, parent);
+        EXECUTE format('ALTER TABLE tandem.%I ATTACH PARTITION tandem.%I FOR VALUES FROM (%s) TO (%s)',
+                       parent, child, number * 100000000, (number + 1) * 100000000);
+    END LOOP;
+    RETURN true;
+END
+$$;
+
+CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
+
+SELECT tandem.add_partition(0), tandem.add_partition(1);

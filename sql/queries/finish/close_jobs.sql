@@ -1,0 +1,26 @@
+-- Ends leased jobs as DEAD or CANCELLED, fenced by token, and keeps the failed try. Answers what a hook needs.
+WITH input AS MATERIALIZED (
+    SELECT u.job_id, u.token, u.ran_ms, u.outcome, u.error_class, u.fingerprint, u.message, u.traceback
+    FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[], %(ran_ms)s::float8[], %(outcomes)s::text[],
+                %(error_classes)s::text[], %(fingerprints)s::text[], %(messages)s::text[], %(tracebacks)s::text[])
+        AS u(job_id, token, ran_ms, outcome, error_class, fingerprint, message, traceback)
+    ORDER BY u.job_id
+), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
+    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
+    RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.outcome, i.error_class, i.fingerprint, i.message, i.traceback
+), noted AS (
+    INSERT INTO tandem.attempt
+        (job_id, attempt, token, worker, started_at, finished_at, verdict, error_class, fingerprint, message, traceback)
+    SELECT g.job_id, g.attempt, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.outcome, g.error_class,
+           g.fingerprint, g.message, g.traceback
+    FROM gone AS g CROSS JOIN clock AS c
+), ended AS (
+    DELETE FROM tandem.cancel_intent AS i USING gone AS g WHERE i.job_id = g.job_id
+), closed AS (
+    INSERT INTO tandem.done
+        (job_id, token, worker, started_at, finished_at, attempt, outcome, error_class, fingerprint, reason)
+    SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, g.outcome, g.error_class,
+           g.fingerprint, g.message
+    FROM gone AS g CROSS JOIN clock AS c
+)
+SELECT g.job_id, g.attempt, NULL::timestamptz AS next_attempt_at FROM gone AS g
