@@ -1,0 +1,145 @@
+"""All settings, read once from the environment: the only module that looks at it.
+
+TANDEM_<GROUP>__<NAME> sets a value, for instance TANDEM_WORKER__LEASE_SECONDS=30; lists and maps are JSON.
+DATABASE_URL and DATABASE_LISTEN_URL carry no prefix.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+MIB = 1024 * 1024
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Group(BaseModel):
+    """A group of settings. An unknown name in it is an error, so that a typing mistake is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(Group):
+    """Connections. A dead peer is noticed within about 5 s, a silent one after `call_timeout_seconds`."""
+
+    connect_timeout_seconds: Annotated[int, Field(ge=2)] = 5
+    call_timeout_seconds: Seconds = 15.0
+    keepalives_idle_seconds: Count = 2
+    keepalives_interval_seconds: Count = 1
+    keepalives_count: Count = 2
+    tcp_user_timeout_ms: Count = 4000
+    lock_timeout_ms: Count = 2000
+    idle_in_transaction_timeout_ms: Count = 15000
+    backoff_first_seconds: Seconds = 0.1
+    backoff_most_seconds: Seconds = 5.0
+    pool_size: Count = 10
+    pool_overflow: Annotated[int, Field(ge=0)] = 0
+    pool_wait_seconds: Seconds = 5.0
+    embedded_settings: dict[str, str] = Field(default_factory=dict)
+    """Extra postgresql.conf lines of the embedded server, taken over at its next start."""
+
+
+class WorkerSettings(Group):
+    """One worker process: what it claims, how long it may hold it, how it ends."""
+
+    mode: Literal["poll", "listen", "hybrid"] = "hybrid"
+    queues: dict[str, Count] = Field(default_factory=lambda: {"default": 1, "conversations": 1})
+    """Queue name to weight."""
+    slots: Count = 50
+    claim_batch: Count = 200
+    prefetch_batches: Count = 2
+    lease_seconds: Seconds = 30.0
+    poll_seconds: Seconds = 10.0
+    """How often mode `poll` looks; `hybrid` polls on its own schedule after falling asleep."""
+    finish_batch: Count = 200
+    finish_delay_ms: Seconds = 5.0
+    crash_limit: Count = 3
+    drain_seconds: Seconds = 30.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 0
+
+
+class SweeperSettings(Group):
+    """The periodic services; each has its own pace and touches a bounded number of rows at a time."""
+
+    every_seconds: Seconds = 5.0
+    leader_lease_seconds: Seconds = 15.0
+    batch: Count = 1000
+    reconcile_every_seconds: Seconds = 60.0
+    retention_days: Count = 7
+
+
+class ApiSettings(Group):
+    """The HTTP edge."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    request_seconds: Seconds = 10.0
+    body_limit_bytes: Count = 2 * MIB
+
+
+class ConversationSettings(Group):
+    """The conversations application (product page, section 2)."""
+
+    fallback_delay_seconds: Seconds = 600.0
+    fallback_batch: Count = 100
+    log_limit_bytes: Count = MIB
+    candidates_ttl_hours: Seconds = 12.0
+    soft_limit_seconds: Seconds = 240.0
+    hard_limit_seconds: Seconds = 300.0
+
+
+class LoggingSettings(Group):
+    """What is written to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "text"
+
+
+class Settings(BaseSettings):
+    """Every setting of a process; immutable, so that nothing changes under a running worker."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="TANDEM_", env_nested_delimiter="__", extra="ignore", populate_by_name=True
+    )
+
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
+    """Any libpq URL or connection string; unset means the embedded server of this checkout."""
+    database_listen_url: str | None = Field(default=None, validation_alias="DATABASE_LISTEN_URL", repr=False)
+    """A direct connection for LISTEN when `database_url` goes through a transaction pooler."""
+    database: DatabaseSettings = DatabaseSettings()
+    worker: WorkerSettings = WorkerSettings()
+    sweeper: SweeperSettings = SweeperSettings()
+    api: ApiSettings = ApiSettings()
+    conversations: ConversationSettings = ConversationSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises ConfigurationError that names each offending variable."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = [f"{_variable(one['loc'])}: {one['msg']}" for one in error.errors(include_input=False)]
+        raise ConfigurationError(
+            "invalid-settings",
+            "the environment does not fit: " + "; ".join(problems),
+            detail={"problems": problems},
+        ) from None
+    # An empty variable is how shells and compose files say "unset".
+    blank = {name: None for name in ("database_url", "database_listen_url") if getattr(settings, name) == ""}
+    return settings.model_copy(update=blank)
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    first = str(location[0])
+    if first.startswith("DATABASE_"):
+        return first
+    return "TANDEM_" + "__".join(str(part).upper() for part in location)
