@@ -14,7 +14,7 @@ def main() -> None:
     if not (root / "app" / "cli" / "__main__.py").is_file():
         sys.stderr.write(
             "tandem: this environment has the client library only.\n"
-            "The service commands (tandem up, worker, ...) run from the repository (scripts/tandem) or an image.\n"
+            "The service commands (tandem up, ...) run from the repository (scripts/tandem) or an image.\n"
         )
         raise SystemExit(2)
     sys.path.insert(0, str(root))

@@ -19,7 +19,7 @@ _DIALECT = "postgresql+psycopg://"
 
 
 def make_engine(url: str, *, name: str, settings: DatabaseSettings | None = None) -> AsyncEngine:
-    """An async engine with a pool: waits `pool_wait_seconds` for a connection, then raises its TimeoutError."""
+    """An async engine with a pool; waits `pool_wait_seconds` for a connection, then TimeoutError."""
     settings = settings or DatabaseSettings()
 
     async def creator(*_: Any, **__: Any) -> BoundedAsyncConnection:
