@@ -1,0 +1,1 @@
+"""The command line `tandem`: one file per command or group of commands, listed in main.py."""

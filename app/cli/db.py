@@ -1,0 +1,140 @@
+"""`tandem db`: the database and its schema. The embedded server is started when needed and stopped when unused."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.output import Json, answer
+from app.config import CHECKOUT, load_settings
+from app.errors import ConfigurationError, NotFound
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The database: its schema, its address, the embedded server.",
+    rich_markup_mode="rich",
+)
+
+
+@app.command()
+def upgrade(as_json: Json = False) -> None:
+    """Bring the schema to this code's version. Safe to repeat, and from several processes at once.
+
+    Example: DATABASE_URL=postgresql://me@db/app?sslmode=verify-full tandem db upgrade
+    """
+    from app.database import migrate
+    from app.database.location import database
+
+    settings = load_settings()
+    with database(settings) as place:
+        before = migrate.current(place.url, settings=settings.database)
+        after = migrate.upgrade(place.url, settings=settings.database)
+    changed = before != after
+    text = f"upgraded from {before or 'an empty database'} to {after}" if changed else f"already at {after}"
+    answer({"before": before, "after": after, "changed": changed}, text, as_json=as_json)
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Say whether the schema fits this code; exit code 1 when it is missing, older or newer.
+
+    Example: tandem db check && tandem worker
+    """
+    from app.database import version
+    from app.database.location import database
+
+    settings = load_settings()
+    with database(settings) as place:
+        try:
+            found = version.check(place.url, settings=settings.database)
+        except ConfigurationError as error:
+            answer(
+                {"ok": False, "code": error.code} | error.detail,
+                f"not ready: {error.message}",
+                as_json=as_json,
+            )
+            raise typer.Exit(1) from None
+    answer({"ok": True, "version": found}, f"ok: the schema is at {found}", as_json=as_json)
+
+
+@app.command()
+def current(as_json: Json = False) -> None:
+    """Show the schema's version, the newest that this code knows, and the server's version.
+
+    Example: tandem db current --json
+    """
+    from app.database import version
+    from app.database.connect import connect_sync
+    from app.database.location import database
+
+    settings = load_settings()
+    with (
+        database(settings) as place,
+        connect_sync(place.url, name="cli", settings=settings.database) as connection,
+    ):
+        found = version.read(connection)
+        server = connection.info.parameter_status("server_version")
+    facts = {"version": found, "newest": version.known()[-1], "server": server, "embedded": place.embedded}
+    text = f"schema {found or 'none'} (this code: {facts['newest']}) on PostgreSQL {server}"
+    answer(facts, text, as_json=as_json)
+
+
+@app.command()
+def url(
+    tcp: Annotated[bool, typer.Option("--tcp", help="The loopback address with its password.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the address of the database, for psql and other programs.
+
+    Example: psql "$(tandem db url)" -c "SELECT * FROM tandem.job_status LIMIT 5"
+    """
+    from app.database import embedded
+
+    settings = load_settings()
+    if settings.database_url is not None:
+        answer({"url": settings.database_url, "embedded": False}, settings.database_url, as_json=as_json)
+        return
+    found = embedded.find(CHECKOUT)
+    if found is None:
+        raise NotFound(
+            "server-not-running", "the embedded server does not run: start it with `tandem db start`"
+        )
+    cluster, postmaster = found
+    address = cluster.url(postmaster, tcp=tcp)
+    answer({"url": address, "embedded": True, "pid": postmaster.pid}, address, as_json=as_json)
+
+
+@app.command()
+def start(as_json: Json = False) -> None:
+    """Start the embedded server and leave it running until `tandem db stop`.
+
+    Example: tandem db start
+    """
+    from app.database import embedded
+
+    _embedded_only()
+    with embedded.running(CHECKOUT, settings=load_settings().database.embedded_settings) as address:
+        embedded.keep(CHECKOUT)
+    answer({"url": address}, f"running at {address}", as_json=as_json)
+
+
+@app.command()
+def stop(
+    force: Annotated[bool, typer.Option("--force", help="Even while other processes use it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the embedded server. Its data stay under .tandem/.
+
+    Example: tandem db stop
+    """
+    from app.database import embedded
+
+    _embedded_only()
+    stopped = embedded.stop(CHECKOUT, force=force)
+    answer({"stopped": stopped}, "stopped" if stopped else "was not running", as_json=as_json)
+
+
+def _embedded_only() -> None:
+    if load_settings().database_url is not None:
+        raise ConfigurationError(
+            "not-embedded", "DATABASE_URL is set: that server is not ours to start or stop"
+        )
