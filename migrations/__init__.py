@@ -1,1 +1,1 @@
-"""The schema's history. Each version runs frozen SQL text or op.*, and never imports models of the application."""
+"""The schema's history. Each version runs frozen SQL text or op.*, and never imports the service's models."""

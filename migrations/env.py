@@ -1,4 +1,4 @@
-"""What Alembic runs for every command: on the connection that app.database.migrate hands over, or on its own."""
+"""What Alembic runs for every command, on the connection that app.database.migrate hands over or its own."""
 
 from alembic import context
 from sqlalchemy import Connection

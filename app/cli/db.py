@@ -1,4 +1,4 @@
-"""`tandem db`: the database and its schema. The embedded server is started when needed and stopped when unused."""
+"""`tandem db`: the database and its schema. The embedded server is started when needed, stopped when not."""
 
 from typing import Annotated
 
@@ -11,8 +11,12 @@ from app.errors import ConfigurationError, NotFound
 app = typer.Typer(
     no_args_is_help=True,
     help="The database: its schema, its address, the embedded server.",
-    rich_markup_mode="rich",
 )
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this group to the command line."""
+    parent.add_typer(app, name="db")
 
 
 @app.command()

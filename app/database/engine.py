@@ -15,7 +15,7 @@ from app.database.connect import connect, connect_sync
 from app.database.deadline import BoundedAsyncConnection, BoundedConnection
 
 # The creator knows the address, SQLAlchemy only the dialect. hstore would cost a look-up per connection.
-_DIALECT = "postgresql+psycopg://"
+DIALECT = "postgresql+psycopg://"
 
 
 def make_engine(url: str, *, name: str, settings: DatabaseSettings | None = None) -> AsyncEngine:
@@ -26,7 +26,7 @@ def make_engine(url: str, *, name: str, settings: DatabaseSettings | None = None
         return await connect(url, name=name, autocommit=False, settings=settings)
 
     return create_async_engine(
-        _DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
+        DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
     )
 
 
@@ -45,9 +45,9 @@ def make_sync_engine(
         return connect_sync(url, name=name, autocommit=False, settings=settings)
 
     if not pooled:
-        return create_engine(_DIALECT, creator=creator, use_native_hstore=False, poolclass=NullPool)
+        return create_engine(DIALECT, creator=creator, use_native_hstore=False, poolclass=NullPool)
     return create_engine(
-        _DIALECT, creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
+        DIALECT, creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
     )
 
 

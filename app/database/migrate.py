@@ -1,4 +1,4 @@
-"""Changing the schema: Alembic's migrations, all in one transaction, one process at a time, never waiting long for a lock.
+"""Changing the schema: Alembic's migrations in one transaction, one process at a time, with short lock waits.
 
 Whether the schema fits is asked in version.py, which this module offers too.
 """
@@ -18,6 +18,7 @@ from app.config import CHECKOUT, DatabaseSettings
 from app.database.backoff import Backoff
 from app.database.connect import connect_sync
 from app.database.deadline import BoundedConnection
+from app.database.engine import DIALECT
 from app.database.version import check, current, known, read, refuse_newer
 from app.errors import ConfigurationError, Unavailable
 
@@ -35,11 +36,11 @@ def upgrade(
     settings: DatabaseSettings | None = None,
     patience_seconds: float = 120,
 ) -> str:
-    """Bring the database to `revision` and return the version it has then. Safe from several processes at once.
+    """Bring the database to `revision`; returns its version then. Safe from several processes at once.
 
-    A lock that is not free within `lock_timeout` rolls everything back and is tried again for `patience_seconds`,
-    so that live traffic never queues behind a migration. Raises ConfigurationError when the database is newer
-    than this code, Unavailable when the locks were never free.
+    A lock that is not free within `lock_timeout` rolls everything back and is tried again for
+    `patience_seconds`, so that live traffic never queues behind a migration. Raises ConfigurationError
+    when the database is newer than this code, Unavailable when the locks were never free.
     """
     return _run(url, revision, command.upgrade, settings or DatabaseSettings(), patience_seconds)
 
@@ -75,9 +76,7 @@ def _attempt(url: str, revision: str, action: object, settings: DatabaseSettings
             url, name="migrate", autocommit=False, settings=settings, session=session, call_timeout=3600
         )
 
-    engine = create_engine(
-        "postgresql+psycopg://", creator=creator, poolclass=NullPool, use_native_hstore=False
-    )
+    engine = create_engine(DIALECT, creator=creator, poolclass=NullPool, use_native_hstore=False)
     try:
         with engine.begin() as connection:
             prepare(connection)
@@ -106,7 +105,7 @@ def prepare(connection: Connection) -> None:
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:
-    """The psycopg connection below, in the same transaction; it runs scripts of many statements as they are."""
+    """The psycopg connection below, in the same transaction; it runs scripts of many statements."""
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
         raise ConfigurationError("not-psycopg", "migrations run through psycopg 3 only")

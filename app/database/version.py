@@ -1,4 +1,4 @@
-"""Does the database's schema fit this code? Reads only; needs no Alembic, so that every process can ask at start.
+"""Does the database's schema fit this code? Reads only, and without Alembic: every process asks at start.
 
 The version is the number at the front of a file in migrations/versions.
 """
@@ -47,7 +47,7 @@ def check(url: str, *, settings: DatabaseSettings | None = None) -> str:
 
 
 def refuse_newer(found: str | None) -> None:
-    """Raise ConfigurationError (schema-newer) for a version that this code does not know: it must not write there."""
+    """Raise ConfigurationError (schema-newer) for a version unknown to this code: it must not write there."""
     versions = known()
     if found is not None and found not in versions:
         raise ConfigurationError(
