@@ -169,17 +169,24 @@ def _leave_everything() -> None:
             leave(root)
 
 
+def cluster_at(base: Path, settings: Mapping[str, str], binaries: Path | None = None) -> Cluster:
+    """A data directory anywhere, served by our programs or those in `binaries`; also for throwaway servers.
+
+    The parent of `base` must be open to the account that the server runs under.
+    """
+    account = server_account(base / "data")
+    programs = binaries or _binaries()
+    if account is not None and not can_reach(account, programs / "postgres"):
+        programs = _copy_of_binaries(programs, account)
+    return Cluster(base, programs, account, settings)
+
+
 def _cluster(state: Path, settings: Mapping[str, str]) -> Cluster:
     base = state / "postgres"
     account = server_account(base / "data")
-    binaries = _binaries()
-    if account is not None:
-        if not can_reach(account, state):
-            base = _elsewhere(state)
-            account = server_account(base / "data")
-        if not can_reach(account, binaries / "postgres"):
-            binaries = _copy_of_binaries(binaries, account)
-    return Cluster(base, binaries, account, settings)
+    if account is not None and not can_reach(account, state):
+        base = _elsewhere(state)
+    return cluster_at(base, settings)
 
 
 def _binaries() -> Path:

@@ -1,0 +1,1 @@
+"""What tests share: servers, databases, waiting. Not collected as tests."""
