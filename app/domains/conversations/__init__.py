@@ -1,0 +1,1 @@
+"""Conversations: one ends, its log is scored, the friendship is updated, the next agents are chosen."""
