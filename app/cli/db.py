@@ -29,7 +29,7 @@ def upgrade(as_json: Json = False) -> None:
     from app.database.location import database
 
     settings = load_settings()
-    with database(settings) as place:
+    with database(settings, root=CHECKOUT) as place:
         before = migrate.current(place.url, settings=settings.database)
         after = migrate.upgrade(place.url, settings=settings.database)
     changed = before != after
@@ -47,7 +47,7 @@ def check(as_json: Json = False) -> None:
     from app.database.location import database
 
     settings = load_settings()
-    with database(settings) as place:
+    with database(settings, root=CHECKOUT) as place:
         try:
             found = version.check(place.url, settings=settings.database)
         except ConfigurationError as error:
@@ -72,7 +72,7 @@ def current(as_json: Json = False) -> None:
 
     settings = load_settings()
     with (
-        database(settings) as place,
+        database(settings, root=CHECKOUT) as place,
         connect_sync(place.url, name="cli", settings=settings.database) as connection,
     ):
         found = version.read(connection)

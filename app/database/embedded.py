@@ -175,7 +175,7 @@ def cluster_at(base: Path, settings: Mapping[str, str], binaries: Path | None = 
     The parent of `base` must be open to the account that the server runs under.
     """
     account = server_account(base / "data")
-    programs = binaries or _binaries()
+    programs = binaries or embedded_programs()
     if account is not None and not can_reach(account, programs / "postgres"):
         programs = _copy_of_binaries(programs, account)
     return Cluster(base, programs, account, settings)
@@ -189,7 +189,8 @@ def _cluster(state: Path, settings: Mapping[str, str]) -> Cluster:
     return cluster_at(base, settings)
 
 
-def _binaries() -> Path:
+def embedded_programs() -> Path:
+    """The directory of the installed package's initdb, postgres, pg_dump, psql."""
     # Located, not imported: the package's own start-up code makes directories and exit handlers.
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:

@@ -1,0 +1,916 @@
+-- The whole schema after the last migration. Made by `python -m scripts.dump_schema`; never edited by hand.
+
+CREATE SCHEMA tandem;
+
+CREATE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    parent text;
+    child text;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['job', 'done', 'attempt'] LOOP
+        child := format('%s_%s', parent, number);
+        IF to_regclass('tandem.' || child) IS NOT NULL THEN
+            RETURN false;
+        END IF;
+        EXECUTE format('CREATE TABLE tandem.%I (LIKE tandem.%I INCLUDING ALL)', child, parent);
+        EXECUTE format('ALTER TABLE tandem.%I ATTACH PARTITION tandem.%I FOR VALUES FROM (%s) TO (%s)',
+                       parent, child, number * 100000000, (number + 1) * 100000000);
+    END LOOP;
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION tandem.clock() RETURNS timestamp with time zone
+    LANGUAGE sql PARALLEL SAFE
+    RETURN (clock_timestamp() + COALESCE((NULLIF(current_setting('tandem.clock_offset'::text, true), ''::text))::interval, '00:00:00'::interval));
+
+CREATE FUNCTION tandem.enqueue(kind text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text, priority integer DEFAULT 5, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, partition_key text DEFAULT NULL::text, event_id uuid DEFAULT NULL::uuid, unique_key text DEFAULT NULL::text, unique_scope text DEFAULT 'forever'::text, unique_period interval DEFAULT NULL::interval, policy jsonb DEFAULT NULL::jsonb, context jsonb DEFAULT NULL::jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    answer record;
+    at timestamptz;
+    id bigint;
+BEGIN
+    IF octet_length(payload::text) > 262144 THEN
+        RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
+    END IF;
+    IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
+        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        at := tandem.clock();
+        id := nextval('tandem.job_id');
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+        VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        RETURN id;
+    END IF;
+    SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
+        ARRAY[kind], ARRAY[payload], ARRAY[queue], ARRAY[priority]::smallint[], ARRAY[run_at], ARRAY[partition_key],
+        ARRAY[event_id], ARRAY[policy], ARRAY[context],
+        CASE WHEN unique_key IS NOT NULL THEN ARRAY[unique_key] END, ARRAY[unique_scope], ARRAY[unique_period]) AS e;
+    IF NOT answer.same_body THEN
+        RAISE EXCEPTION 'unique key "%" in queue "%" belongs to job % with another payload', unique_key, queue, answer.job_id
+            USING ERRCODE = 'unique_violation', HINT = 'Use another key for another payload.';
+    END IF;
+    RETURN answer.job_id;
+END
+$$;
+
+CREATE FUNCTION tandem.enqueue_jobs(kinds text[], payloads jsonb[], queues text[] DEFAULT NULL::text[], priorities smallint[] DEFAULT NULL::smallint[], run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], partition_keys text[] DEFAULT NULL::text[], event_ids uuid[] DEFAULT NULL::uuid[], policies jsonb[] DEFAULT NULL::jsonb[], contexts jsonb[] DEFAULT NULL::jsonb[], unique_keys text[] DEFAULT NULL::text[], unique_scopes text[] DEFAULT NULL::text[], unique_periods interval[] DEFAULT NULL::interval[], wake text DEFAULT 'commit'::text) RETURNS TABLE(ord bigint, job_id bigint, created boolean, same_body boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    at timestamptz := tandem.clock();
+    ids bigint[];
+BEGIN
+    -- The transaction has its xid before any position: the safe floor rests on that order.
+    PERFORM pg_current_xact_id();
+    IF wake = 'commit' THEN
+        PERFORM tandem.wake_at_commit(l.lane) FROM (
+            SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
+            FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
+            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)) AS l;
+    END IF;
+    IF unique_keys IS NULL THEN
+        SELECT array_agg(nextval('tandem.job_id')) INTO ids FROM unnest(kinds);
+        PERFORM tandem.insert_jobs(at, ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids,
+                                   policies, contexts);
+        RETURN QUERY SELECT i.ord, i.id, true, true FROM unnest(ids) WITH ORDINALITY AS i(id, ord);
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM tandem.enqueue_unique(
+        at, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts,
+        unique_keys, unique_scopes, unique_periods);
+END
+$$;
+
+CREATE FUNCTION tandem.enqueue_unique(at timestamp with time zone, kinds text[], payloads jsonb[], queues text[], priorities smallint[], run_ats timestamp with time zone[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[], unique_keys text[], unique_scopes text[], unique_periods interval[]) RETURNS TABLE(ord bigint, job_id bigint, created boolean, same_body boolean)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    ids bigint[]; owners bigint[]; hashes bytea[]; same boolean[]; fresh bigint[];
+BEGIN
+    SELECT array_agg(nextval('tandem.job_id') ORDER BY u.ord), array_agg(sha256(convert_to(u.body::text, 'UTF8')) ORDER BY u.ord)
+    INTO ids, hashes FROM unnest(payloads) WITH ORDINALITY AS u(body, ord);
+    WITH input AS MATERIALIZED (
+        SELECT u.ord, u.id, u.hash, u.key, coalesce(u.scope, 'forever') AS scope, coalesce(u.queue, 'default') AS queue,
+               at + u.period AS expires_at
+        FROM unnest(ids, hashes, unique_keys, unique_scopes, queues, unique_periods) WITH ORDINALITY
+            AS u(id, hash, key, scope, queue, period, ord)
+    ), firsts AS (  -- one row per key, in key order: a batch that names a key twice, and batches in any order
+        SELECT DISTINCT ON (scope, queue, key) id, hash, key, scope, queue, expires_at
+        FROM input WHERE key IS NOT NULL ORDER BY scope, queue, key, ord
+    ), held AS (
+        INSERT INTO tandem.unique_key AS k (scope, queue, key, job_id, body_hash, expires_at)
+        SELECT scope, queue, key, id, hash, expires_at FROM firsts
+        ON CONFLICT (scope, queue, key) DO UPDATE SET (job_id, body_hash, expires_at) = (
+            SELECT CASE WHEN f.free THEN excluded.job_id ELSE k.job_id END,
+                   CASE WHEN f.free THEN excluded.body_hash ELSE k.body_hash END,
+                   CASE WHEN f.free THEN excluded.expires_at ELSE k.expires_at END
+            FROM (SELECT coalesce(k.expires_at <= at, false)
+                         OR NOT tandem.holds_unique_key(k.scope, k.job_id) AS free) AS f)
+        RETURNING k.scope, k.queue, k.key, k.job_id, k.body_hash
+    )
+    SELECT array_agg(coalesce(h.job_id, i.id) ORDER BY i.ord), array_agg(coalesce(h.body_hash = i.hash, true) ORDER BY i.ord),
+           array_agg(CASE WHEN coalesce(h.job_id, i.id) = i.id THEN i.id END ORDER BY i.ord)
+    INTO owners, same, fresh
+    FROM input AS i LEFT JOIN held AS h USING (scope, queue, key);
+    PERFORM tandem.insert_jobs(at, fresh, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts);
+    RETURN QUERY SELECT o.ord, o.id, o.fresh IS NOT NULL, o.same FROM unnest(owners, fresh, same) WITH ORDINALITY AS o(id, fresh, same, ord);
+END
+$$;
+
+CREATE TABLE tandem.blocked (
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    priority smallint NOT NULL,
+    pos bigint NOT NULL,
+    job_id bigint NOT NULL,
+    blocked_at timestamp with time zone NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    waiting_for text NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT blocked_reason CHECK ((waiting_for = ANY (ARRAY['limit'::text, 'key'::text, 'job'::text, 'queue'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.blocked IS 'Jobs that wait for a limit, for their key''s turn, or for another job';
+
+CREATE TABLE tandem.done (
+    job_id bigint NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    attempt smallint NOT NULL,
+    outcome text NOT NULL COLLATE pg_catalog."C",
+    error_class text COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    reason text,
+    result jsonb,
+    CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
+)
+PARTITION BY RANGE (job_id);
+
+COMMENT ON TABLE tandem.done IS 'Jobs that came to an end; the same ranges of ids as job';
+
+CREATE TABLE tandem.job (
+    id bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    event_id uuid,
+    priority smallint NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    payload jsonb NOT NULL,
+    policy jsonb,
+    context jsonb,
+    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
+    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
+    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+)
+PARTITION BY RANGE (id);
+
+COMMENT ON TABLE tandem.job IS 'What is to be done: immutable, partitioned by ranges of ids, dropped by retention';
+
+COMMENT ON COLUMN tandem.job.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
+
+COMMENT ON COLUMN tandem.job.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
+
+CREATE TABLE tandem.ready (
+    pos bigint NOT NULL,
+    job_id bigint NOT NULL,
+    ready_at timestamp with time zone NOT NULL,
+    priority smallint NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C"
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
+
+COMMENT ON TABLE tandem.ready IS 'Jobs that may be claimed now; pos only grows, whatever re-enters takes a fresh one';
+
+CREATE TABLE tandem.scheduled (
+    next_attempt_at timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    priority smallint NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C"
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.scheduled IS 'Jobs that are due later: delayed ones and retries';
+
+CREATE FUNCTION tandem.holds_unique_key(scope text, job bigint) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN CASE scope WHEN 'unfinished'::text THEN ((NOT (EXISTS (SELECT FROM tandem.done d WHERE (d.job_id = holds_unique_key.job)))) AND (EXISTS (SELECT FROM tandem.job j WHERE (j.id = holds_unique_key.job)))) WHEN 'pending'::text THEN ((EXISTS (SELECT FROM tandem.ready r WHERE (r.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.scheduled s WHERE (s.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.blocked b WHERE (b.job_id = holds_unique_key.job)))) ELSE true END;
+
+CREATE FUNCTION tandem.insert_jobs(at timestamp with time zone, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[], run_ats timestamp with time zone[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+WITH input AS MATERIALIZED (
+    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
+           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
+        AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    WHERE u.id IS NOT NULL
+), written AS (
+    INSERT INTO tandem.job
+        (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+    SELECT id, at, event_id, priority, queue, kind, partition_key, payload, policy, context FROM input
+), later AS (
+    INSERT INTO tandem.scheduled
+        (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+)
+INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+FROM input WHERE coalesce(run_at <= at, true)
+$$;
+
+CREATE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    lane integer;
+    notified integer := 0;
+BEGIN
+    FOREACH lane IN ARRAY lanes LOOP
+        IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+            PERFORM pg_notify('tandem_wake_' || lane, '');
+            notified := notified + 1;
+        END IF;
+    END LOOP;
+    RETURN notified;
+END
+$$;
+
+CREATE FUNCTION tandem.wake_at_commit(lane integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    mark text := 'tandem.wake_' || lane;
+    xid text := pg_current_xact_id()::text;
+BEGIN
+    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
+        PERFORM set_config(mark, xid, true);
+        INSERT INTO tandem.wake_request (lane) VALUES (lane);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION tandem.wake_lane(queue text) RETURNS integer
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (hashtext(queue) & 31);
+
+CREATE FUNCTION tandem.wake_requested() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    DELETE FROM tandem.wake_request WHERE lane = NEW.lane;
+    PERFORM tandem.wake(ARRAY[NEW.lane]);
+    RETURN NULL;
+END
+$$;
+
+CREATE TABLE tandem.alembic_version (
+    version_num character varying(32) NOT NULL
+);
+
+CREATE TABLE tandem.attempt (
+    job_id bigint NOT NULL,
+    attempt smallint NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    verdict text NOT NULL COLLATE pg_catalog."C",
+    error_class text NOT NULL COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    message text,
+    traceback text,
+    CONSTRAINT attempt_verdict CHECK ((verdict = ANY (ARRAY['RETRY'::text, 'DEAD'::text, 'CANCELLED'::text, 'RESCUED'::text])))
+)
+PARTITION BY RANGE (job_id);
+
+COMMENT ON TABLE tandem.attempt IS 'Append-only: one row for each try that failed';
+
+CREATE TABLE tandem.attempt_0 (
+    job_id bigint CONSTRAINT attempt_job_id_not_null NOT NULL,
+    attempt smallint CONSTRAINT attempt_attempt_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT attempt_finished_at_not_null NOT NULL,
+    verdict text CONSTRAINT attempt_verdict_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text CONSTRAINT attempt_error_class_not_null NOT NULL COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    message text,
+    traceback text,
+    CONSTRAINT attempt_verdict CHECK ((verdict = ANY (ARRAY['RETRY'::text, 'DEAD'::text, 'CANCELLED'::text, 'RESCUED'::text])))
+);
+
+CREATE TABLE tandem.attempt_1 (
+    job_id bigint CONSTRAINT attempt_job_id_not_null NOT NULL,
+    attempt smallint CONSTRAINT attempt_attempt_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT attempt_finished_at_not_null NOT NULL,
+    verdict text CONSTRAINT attempt_verdict_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text CONSTRAINT attempt_error_class_not_null NOT NULL COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    message text,
+    traceback text,
+    CONSTRAINT attempt_verdict CHECK ((verdict = ANY (ARRAY['RETRY'::text, 'DEAD'::text, 'CANCELLED'::text, 'RESCUED'::text])))
+);
+
+CREATE TABLE tandem.attempt_kept (
+    job_id bigint CONSTRAINT attempt_job_id_not_null NOT NULL,
+    attempt smallint CONSTRAINT attempt_attempt_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT attempt_finished_at_not_null NOT NULL,
+    verdict text CONSTRAINT attempt_verdict_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text CONSTRAINT attempt_error_class_not_null NOT NULL COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    message text,
+    traceback text,
+    CONSTRAINT attempt_verdict CHECK ((verdict = ANY (ARRAY['RETRY'::text, 'DEAD'::text, 'CANCELLED'::text, 'RESCUED'::text])))
+);
+
+CREATE TABLE tandem.cancel_intent (
+    job_id bigint NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    requested_by text,
+    reason text
+);
+
+COMMENT ON TABLE tandem.cancel_intent IS 'Cancel requests: checked by claim, retry, rescue and promotion';
+
+CREATE TABLE tandem.done_0 (
+    job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT done_finished_at_not_null NOT NULL,
+    attempt smallint CONSTRAINT done_attempt_not_null NOT NULL,
+    outcome text CONSTRAINT done_outcome_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    reason text,
+    result jsonb,
+    CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
+);
+
+CREATE TABLE tandem.done_1 (
+    job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT done_finished_at_not_null NOT NULL,
+    attempt smallint CONSTRAINT done_attempt_not_null NOT NULL,
+    outcome text CONSTRAINT done_outcome_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    reason text,
+    result jsonb,
+    CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
+);
+
+CREATE TABLE tandem.done_kept (
+    job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
+    token bigint,
+    worker uuid,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone CONSTRAINT done_finished_at_not_null NOT NULL,
+    attempt smallint CONSTRAINT done_attempt_not_null NOT NULL,
+    outcome text CONSTRAINT done_outcome_not_null NOT NULL COLLATE pg_catalog."C",
+    error_class text COLLATE pg_catalog."C",
+    fingerprint text COLLATE pg_catalog."C",
+    reason text,
+    result jsonb,
+    CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
+);
+
+CREATE TABLE tandem.job_0 (
+    id bigint CONSTRAINT job_id_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT job_created_at_not_null NOT NULL,
+    event_id uuid,
+    priority smallint CONSTRAINT job_priority_not_null NOT NULL,
+    queue text CONSTRAINT job_queue_not_null NOT NULL COLLATE pg_catalog."C",
+    kind text CONSTRAINT job_kind_not_null NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
+    policy jsonb,
+    context jsonb,
+    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
+    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
+    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+);
+
+COMMENT ON COLUMN tandem.job_0.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
+
+COMMENT ON COLUMN tandem.job_0.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
+
+CREATE TABLE tandem.job_1 (
+    id bigint CONSTRAINT job_id_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT job_created_at_not_null NOT NULL,
+    event_id uuid,
+    priority smallint CONSTRAINT job_priority_not_null NOT NULL,
+    queue text CONSTRAINT job_queue_not_null NOT NULL COLLATE pg_catalog."C",
+    kind text CONSTRAINT job_kind_not_null NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
+    policy jsonb,
+    context jsonb,
+    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
+    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
+    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+);
+
+COMMENT ON COLUMN tandem.job_1.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
+
+COMMENT ON COLUMN tandem.job_1.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
+
+CREATE SEQUENCE tandem.job_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE tandem.job_kept (
+    id bigint CONSTRAINT job_id_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT job_created_at_not_null NOT NULL,
+    event_id uuid,
+    priority smallint CONSTRAINT job_priority_not_null NOT NULL,
+    queue text CONSTRAINT job_queue_not_null NOT NULL COLLATE pg_catalog."C",
+    kind text CONSTRAINT job_kind_not_null NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
+    policy jsonb,
+    context jsonb,
+    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
+    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
+    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+);
+
+CREATE TABLE tandem.lease (
+    job_id bigint NOT NULL,
+    token bigint NOT NULL,
+    worker uuid NOT NULL,
+    claimed_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    priority smallint NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    alone boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C"
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
+
+COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
+
+CREATE VIEW tandem.job_status AS
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    'nothing'::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.ready_at AS next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.ready m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    'time'::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.scheduled m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    m.waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.blocked_at AS next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.blocked m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'RUNNING'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.claimed_at AS started_at,
+    m.expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.lease m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'SUCCEEDED'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'SUCCEEDED'::text)
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'DEAD'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'DEAD'::text)
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'CANCELLED'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'CANCELLED'::text);
+
+COMMENT ON VIEW tandem.job_status IS 'Where every job stands; a filter on job_id or status reads only what it needs';
+
+CREATE TABLE tandem.key (
+    key text NOT NULL COLLATE pg_catalog."C",
+    max_running integer,
+    weight real DEFAULT 1 NOT NULL,
+    strict_order boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT key_max_running CHECK ((max_running >= 0)),
+    CONSTRAINT key_weight CHECK ((weight > (0)::double precision))
+);
+
+COMMENT ON TABLE tandem.key IS 'A partition key''s limits and weight: locked by admission, never updated by the hot path';
+
+CREATE TABLE tandem.kind (
+    name text NOT NULL COLLATE pg_catalog."C",
+    max_attempts smallint NOT NULL,
+    crash_limit smallint NOT NULL,
+    hooked boolean NOT NULL,
+    declared_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+COMMENT ON TABLE tandem.kind IS 'Kinds as the workers declare them; a sweeper that lacks a hooked kind''s hook leaves its jobs alone';
+
+CREATE TABLE tandem.lane_floor (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    priority smallint NOT NULL,
+    floor bigint NOT NULL
+);
+
+COMMENT ON TABLE tandem.lane_floor IS 'Safe floors, append-only: the highest row of a lane counts; nothing below it can be ready any more';
+
+CREATE TABLE tandem.leader (
+    name text NOT NULL COLLATE pg_catalog."C",
+    holder uuid NOT NULL,
+    token bigint NOT NULL,
+    acquired_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE tandem.leader IS 'Leadership is a leased row: an advisory lock would also be granted on a standby';
+
+CREATE TABLE tandem.queue (
+    name text NOT NULL COLLATE pg_catalog."C",
+    weight real DEFAULT 1 NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT queue_weight CHECK ((weight > (0)::double precision))
+);
+
+COMMENT ON TABLE tandem.queue IS 'Declared queues with their weights; a queue with paused_at is not claimed from';
+
+CREATE SEQUENCE tandem.ready_position
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE tandem.schedule (
+    name text NOT NULL COLLATE pg_catalog."C",
+    cron text NOT NULL,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    missed text DEFAULT 'coalesce'::text NOT NULL,
+    paused_at timestamp with time zone,
+    next_fire_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT schedule_missed CHECK ((missed = ANY (ARRAY['coalesce'::text, 'catch_up'::text])))
+);
+
+COMMENT ON TABLE tandem.schedule IS 'Cron entries';
+
+CREATE TABLE tandem.unique_key (
+    scope text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    job_id bigint NOT NULL,
+    body_hash bytea NOT NULL,
+    expires_at timestamp with time zone,
+    CONSTRAINT unique_key_length CHECK (((length(key) >= 1) AND (length(key) <= 255))),
+    CONSTRAINT unique_key_scope CHECK ((scope = ANY (ARRAY['pending'::text, 'unfinished'::text, 'period'::text, 'forever'::text])))
+);
+
+COMMENT ON TABLE tandem.unique_key IS 'Idempotency keys; outlives the partitions of job';
+
+CREATE UNLOGGED TABLE tandem.wake_request (
+    lane integer NOT NULL
+);
+
+COMMENT ON TABLE tandem.wake_request IS 'A row lives inside one transaction: its deferred trigger wakes the lane at commit';
+
+CREATE TABLE tandem.worker (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    mode text NOT NULL,
+    queues text[] NOT NULL,
+    concurrency integer NOT NULL,
+    version text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    stopped_at timestamp with time zone
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE tandem.worker IS 'One row per worker process start; for people, never for deciding what is alive';
+
+ALTER TABLE ONLY tandem.attempt ATTACH PARTITION tandem.attempt_0 FOR VALUES FROM ('0') TO ('100000000');
+
+ALTER TABLE ONLY tandem.attempt ATTACH PARTITION tandem.attempt_1 FOR VALUES FROM ('100000000') TO ('200000000');
+
+ALTER TABLE ONLY tandem.attempt ATTACH PARTITION tandem.attempt_kept DEFAULT;
+
+ALTER TABLE ONLY tandem.done ATTACH PARTITION tandem.done_0 FOR VALUES FROM ('0') TO ('100000000');
+
+ALTER TABLE ONLY tandem.done ATTACH PARTITION tandem.done_1 FOR VALUES FROM ('100000000') TO ('200000000');
+
+ALTER TABLE ONLY tandem.done ATTACH PARTITION tandem.done_kept DEFAULT;
+
+ALTER TABLE ONLY tandem.job ATTACH PARTITION tandem.job_0 FOR VALUES FROM ('0') TO ('100000000');
+
+ALTER TABLE ONLY tandem.job ATTACH PARTITION tandem.job_1 FOR VALUES FROM ('100000000') TO ('200000000');
+
+ALTER TABLE ONLY tandem.job ATTACH PARTITION tandem.job_kept DEFAULT;
+
+ALTER TABLE ONLY tandem.alembic_version
+    ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY tandem.blocked
+    ADD CONSTRAINT blocked_job UNIQUE (job_id);
+
+ALTER TABLE ONLY tandem.blocked
+    ADD CONSTRAINT blocked_pkey PRIMARY KEY (partition_key, priority, pos);
+
+ALTER TABLE ONLY tandem.cancel_intent
+    ADD CONSTRAINT cancel_intent_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.done
+    ADD CONSTRAINT done_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.done_0
+    ADD CONSTRAINT done_0_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.done_1
+    ADD CONSTRAINT done_1_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.done_kept
+    ADD CONSTRAINT done_kept_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.job_0
+    ADD CONSTRAINT job_0_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.job_1
+    ADD CONSTRAINT job_1_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.job_kept
+    ADD CONSTRAINT job_kept_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.key
+    ADD CONSTRAINT key_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY tandem.kind
+    ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.lane_floor
+    ADD CONSTRAINT lane_floor_pkey PRIMARY KEY (queue, priority, floor);
+
+ALTER TABLE ONLY tandem.leader
+    ADD CONSTRAINT leader_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.lease
+    ADD CONSTRAINT lease_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.queue
+    ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.ready
+    ADD CONSTRAINT ready_job UNIQUE (job_id);
+
+ALTER TABLE ONLY tandem.ready
+    ADD CONSTRAINT ready_pkey PRIMARY KEY (queue, priority, pos);
+
+ALTER TABLE ONLY tandem.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.scheduled
+    ADD CONSTRAINT scheduled_job UNIQUE (job_id);
+
+ALTER TABLE ONLY tandem.scheduled
+    ADD CONSTRAINT scheduled_pkey PRIMARY KEY (next_attempt_at, job_id);
+
+ALTER TABLE ONLY tandem.unique_key
+    ADD CONSTRAINT unique_key_pkey PRIMARY KEY (scope, queue, key);
+
+ALTER TABLE ONLY tandem.worker
+    ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+CREATE INDEX attempt_job ON ONLY tandem.attempt USING btree (job_id, finished_at);
+
+CREATE INDEX attempt_0_job_id_finished_at_idx ON tandem.attempt_0 USING btree (job_id, finished_at);
+
+CREATE INDEX attempt_1_job_id_finished_at_idx ON tandem.attempt_1 USING btree (job_id, finished_at);
+
+CREATE INDEX attempt_kept_job_id_finished_at_idx ON tandem.attempt_kept USING btree (job_id, finished_at);
+
+CREATE INDEX done_dead ON ONLY tandem.done USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
+
+CREATE INDEX done_0_finished_at_idx ON tandem.done_0 USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
+
+CREATE INDEX done_cancelled ON ONLY tandem.done USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
+
+CREATE INDEX done_0_finished_at_idx1 ON tandem.done_0 USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
+
+CREATE INDEX done_1_finished_at_idx ON tandem.done_1 USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
+
+CREATE INDEX done_1_finished_at_idx1 ON tandem.done_1 USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
+
+CREATE INDEX done_kept_finished_at_idx ON tandem.done_kept USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
+
+CREATE INDEX done_kept_finished_at_idx1 ON tandem.done_kept USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
+
+CREATE INDEX lease_expires ON tandem.lease USING btree (expires_at);
+
+CREATE INDEX unique_key_expires ON tandem.unique_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+ALTER INDEX tandem.attempt_job ATTACH PARTITION tandem.attempt_0_job_id_finished_at_idx;
+
+ALTER INDEX tandem.attempt_job ATTACH PARTITION tandem.attempt_1_job_id_finished_at_idx;
+
+ALTER INDEX tandem.attempt_job ATTACH PARTITION tandem.attempt_kept_job_id_finished_at_idx;
+
+ALTER INDEX tandem.done_dead ATTACH PARTITION tandem.done_0_finished_at_idx;
+
+ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_0_finished_at_idx1;
+
+ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_0_pkey;
+
+ALTER INDEX tandem.done_dead ATTACH PARTITION tandem.done_1_finished_at_idx;
+
+ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_1_finished_at_idx1;
+
+ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_1_pkey;
+
+ALTER INDEX tandem.done_dead ATTACH PARTITION tandem.done_kept_finished_at_idx;
+
+ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_kept_finished_at_idx1;
+
+ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_kept_pkey;
+
+ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_0_pkey;
+
+ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_1_pkey;
+
+ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_kept_pkey;
+
+CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
