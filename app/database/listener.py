@@ -26,10 +26,9 @@ class Listener:
         connection.add_notify_handler(lambda notify: heard(notify.channel))
 
     async def listen(self, channels: Iterable[str]) -> None:
-        """LISTEN on each channel and start watching. Raises what the connection raises."""
-        async with self.talking():
-            for channel in channels:
-                await self.connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        """LISTEN on each channel; call it inside `talking`. Raises what the connection raises."""
+        for channel in channels:
+            await self.connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[BoundedAsyncConnection]:

@@ -29,13 +29,13 @@ class Reconnecting:
     @property
     def is_open(self) -> bool:
         """Whether a connection is there that nobody found broken yet."""
-        return self._connection is not None and not self._connection.closed
+        return self._connection is not None and not self._connection.closed and not self._connection.broken
 
     async def get(self) -> BoundedAsyncConnection:
         """The connection; opened now if need be, trying for ever. Cancel to give up."""
         while True:
             connection = self._connection
-            if connection is not None and not connection.closed and not connection.broken:
+            if connection is not None and self.is_open:
                 return connection
             self._connection = None
             try:

@@ -1,0 +1,57 @@
+"""Where to look for ready jobs: per lane, the fast floor of this process and the shared safe floor.
+
+Behind the fast floor lie rows that are dead but not yet vacuumed, and rows that were committed late; the probe of
+[safe, fast) finds the latter. Floors live in memory only: a reconnect forgets them, because a position that was
+never flushed is given out again after a server crash.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.queue.job import PRIORITIES, ClaimedJob
+from app.queue.store import Lane
+
+END = 2**63 - 1
+
+
+class Floors:
+    """The floors of the lanes that one process claims from; lanes are ordered by priority, then by queue weight."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self.queues = tuple(queues)
+        self._order = [(queue, priority) for priority in reversed(PRIORITIES) for queue in self.queues]
+        self._fast: dict[tuple[str, int], int] = {}
+        self._safe: dict[tuple[str, int], int] = {}
+
+    def forget(self) -> None:
+        """Start from the beginning: the connection or the server is another one."""
+        self._fast.clear()
+        self._safe.clear()
+
+    def passed(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Raise the fast floors behind what was claimed."""
+        fast = self._fast
+        for job in jobs:
+            lane = (job.queue, job.priority)
+            if job.position >= fast.get(lane, 0):
+                fast[lane] = job.position + 1
+
+    def settle(self, safe: Mapping[tuple[str, int], int]) -> None:
+        """Take over newer safe floors; they only grow."""
+        for lane, floor in safe.items():
+            if floor > self._safe.get(lane, 0):
+                self._safe[lane] = floor
+
+    def ahead(self) -> list[Lane]:
+        """Lanes from the fast floors on: the cheap look for new rows."""
+        return [
+            Lane(*lane, max(self._fast.get(lane, 0), self._safe.get(lane, 0)), END) for lane in self._order
+        ]
+
+    def everything(self) -> list[Lane]:
+        """Lanes from the safe floors on: what a sleeper must look at before it may sleep."""
+        return [Lane(*lane, self._safe.get(lane, 0), END) for lane in self._order]
+
+    def behind(self) -> list[Lane]:
+        """The gaps [safe, fast) where rows that committed late may lie; empty when there are none."""
+        gaps = ((lane, self._safe.get(lane, 0), self._fast.get(lane, 0)) for lane in self._order)
+        return [Lane(*lane, safe, fast) for lane, safe, fast in gaps if safe < fast]

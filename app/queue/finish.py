@@ -1,0 +1,53 @@
+"""Ending jobs in batches: what is ours, what was fenced off, and what to do with one bad row among good ones.
+
+A row is (job, token, milliseconds run, result as JSON text). Runs in autocommit: each call is one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+
+from app.queue.store import Store
+
+Finish = tuple[int, int, float, str | None]
+
+
+@dataclass(slots=True)
+class Finished:
+    """What became of a batch: ids finished, ids whose lease was lost, and (row, reason) PostgreSQL refused."""
+
+    done: set[int] = field(default_factory=set)
+    fenced: set[int] = field(default_factory=set)
+    refused: list[tuple[Finish, str]] = field(default_factory=list)
+
+
+async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool = False) -> Finished:
+    """Finish a batch. `repeated` says that an earlier call with these rows may have been committed unseen.
+
+    A data error (a result PostgreSQL cannot store) is bisected down to its rows. Raises what the connection raises:
+    then nobody knows, and the caller repeats with `repeated=True` on a new connection.
+    """
+    report = Finished()
+    try:
+        report.done = await store.finish_jobs(rows)
+    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+        if len(rows) == 1:
+            report.refused.append((rows[0], str(error).splitlines()[0]))
+            return report
+        half = len(rows) // 2
+        for part in (rows[:half], rows[half:]):
+            _merge(report, await finish_batch(store, part, repeated=repeated))
+        return report
+    missing = [(row[0], row[1]) for row in rows if row[0] not in report.done]
+    if missing and repeated:
+        before = await store.find_finished(missing)
+        report.done |= before
+    report.fenced = {job for job, _ in missing} - report.done
+    return report
+
+
+def _merge(into: Finished, part: Finished) -> None:
+    into.done |= part.done
+    into.fenced |= part.fenced
+    into.refused += part.refused

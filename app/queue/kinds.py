@@ -1,0 +1,127 @@
+"""The registry of kinds: which handler runs a kind of job, with what payload, limits and hooks.
+
+Holds declarations only; workers run them.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from pydantic import TypeAdapter
+
+from app.errors import ConfigurationError
+from app.queue.job import check_name
+from app.queue.retry import Retrying
+
+Executor = Literal["async", "thread", "process"]
+Transition = Literal["RETRY", "DEAD", "CANCELLED", "RESCUED", "REDRIVEN"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a job, as its kind's hook sees it, inside the transaction that makes it happen."""
+
+    job_id: int
+    event_id: UUID | None
+    kind: str
+    transition: Transition
+    attempt: int
+    next_attempt_at: datetime | None
+    error_class: str | None
+    code: str | None
+    message: str | None
+
+
+Hook = Callable[[AsyncConnection[Any], Change], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    `payload` is the handler's payload type (a pydantic model, a dataclass, or dict). `timeout` and `hard_timeout`
+    are seconds: at the first the handler is told to stop, at the second it is given up (a process is killed).
+    `concurrency` bounds how many run at once in one process. `hook` runs in the transaction of every change of
+    such a job that its handler did not make: retry, death, cancel, rescue, redrive.
+    """
+
+    name: str
+    handler: Callable[..., Any]
+    payload: Any = dict
+    executor: Executor = "async"
+    timeout: float = 300.0
+    hard_timeout: float | None = None
+    concurrency: int | None = None
+    retry: Retrying = field(default_factory=Retrying)
+    crash_limit: int = 3
+    hook: Hook | None = None
+
+    def __post_init__(self) -> None:
+        check_name("kind", self.name)
+        if self.timeout <= 0 or (self.hard_timeout is not None and self.hard_timeout < self.timeout):
+            raise ConfigurationError("invalid-kind", f"kind {self.name!r}: 0 < timeout <= hard_timeout")
+        if self.executor == "process" and "<" in getattr(self.handler, "__qualname__", "<"):
+            raise ConfigurationError(
+                "invalid-kind",
+                f"kind {self.name!r}: a process handler is a function at the top of its module",
+            )
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ConfigurationError("invalid-kind", f"kind {self.name!r}: concurrency is at least 1")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_adapter"}
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.payload)
+
+    def decode(self, raw_payload: str) -> Any:
+        """The typed payload. Raises pydantic.ValidationError, which is a permanent failure."""
+        return self._adapter.validate_json(raw_payload)
+
+    @property
+    def last_resort(self) -> float:
+        """Seconds after which a handler is given up whatever it does."""
+        return self.hard_timeout if self.hard_timeout is not None else self.timeout * 1.25 + 1.0
+
+
+class Registry:
+    """The kinds a process can run. Built once at start, then only read."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+
+    def add(self, kind: Kind) -> Kind:
+        """Register a kind. Raises ConfigurationError when the name is taken."""
+        if kind.name in self._kinds:
+            raise ConfigurationError("duplicate-kind", f"kind {kind.name!r} is registered twice")
+        self._kinds[kind.name] = kind
+        return kind
+
+    def handler(self, name: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator form of `add`: `@registry.handler("greet", payload=Greeting, timeout=5)`."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.add(Kind(name=name, handler=function, **options))
+            return function
+
+        return register
+
+    def get(self, name: str) -> Kind | None:
+        """The kind of this name, if this process knows it."""
+        return self._kinds.get(name)
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._kinds.values())
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    @property
+    def hooked(self) -> list[str]:
+        """Names of the kinds that have a hook here."""
+        return sorted(kind.name for kind in self if kind.hook is not None)

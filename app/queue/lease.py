@@ -1,0 +1,73 @@
+"""Holding a lease through a transaction: effects of a handler and the end of its job commit together.
+
+The fence comes first (a stale token stops before any effect), the completion last. KEY SHARE on the lease row lets
+heartbeats pass and makes rescue skip it; deleting it first would block the heartbeat of the very same job.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from app.errors import AppError, InvalidInput
+from app.queue.store import Store, statement
+
+
+class LeaseLost(AppError):
+    """Another worker has or had the job: this try must not write anything."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__("lease-lost", f"job {job_id} is no longer leased to this try")
+
+
+async def fence(connection: AsyncConnection[Any], job_id: int, token: int) -> None:
+    """Prove the lease as the first statement of a transaction. Raises LeaseLost, InvalidInput."""
+    row = await Store(connection).fence_lease(job_id, token)
+    _judge(None if row is None else row[1], job_id)
+
+
+async def complete(
+    connection: AsyncConnection[Any], job_id: int, token: int, *, ran_ms: float, result: str | None
+) -> None:
+    """End the job as the last statement of its transaction. Raises LeaseLost."""
+    if not await Store(connection).finish_jobs([(job_id, token, ran_ms, result)]):
+        raise LeaseLost(job_id)
+
+
+@asynccontextmanager
+async def job_transaction(
+    connection: AsyncConnection[Any], job_id: int, token: int
+) -> AsyncIterator[AsyncConnection[Any]]:
+    """One READ COMMITTED transaction, fenced at its start; the caller calls `complete` before it ends."""
+    async with connection.transaction():
+        await fence(connection, job_id, token)
+        yield connection
+
+
+def fence_sync(connection: psycopg.Connection[Any], job_id: int, token: int) -> None:
+    """`fence` for synchronous connections."""
+    cursor = connection.execute(statement("lease", "fence_lease"), {"job_id": job_id, "token": token})
+    row = cursor.fetchone()
+    _judge(None if row is None else row[1], job_id)
+
+
+def complete_sync(
+    connection: psycopg.Connection[Any], job_id: int, token: int, *, ran_ms: float, result: str | None
+) -> None:
+    """`complete` for synchronous connections."""
+    params = {"job_ids": [job_id], "tokens": [token], "ran_ms": [ran_ms], "results": [result]}
+    if connection.execute(statement("finish", "finish_jobs"), params).fetchone() is None:
+        raise LeaseLost(job_id)
+
+
+def _judge(isolation: str | None, job_id: int) -> None:
+    if isolation is None:
+        raise LeaseLost(job_id)
+    if isolation != "read committed":
+        # A later snapshot must see what a rescue committed meanwhile; an older one would not.
+        raise InvalidInput(
+            "isolation-level",
+            f"job.transaction() needs READ COMMITTED, this transaction is {isolation.upper()}",
+        )

@@ -1,0 +1,215 @@
+"""Runs one try of a job: as a coroutine, in a thread, or in a process that can be killed, and reports how it ended.
+
+Knows nothing of claiming or batching; it is given a job and tells the finisher.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg
+
+from app.database.connect import CONNECTION_LOST
+from app.database.reconnecting import Reconnecting
+from app.queue.job import ClaimedJob
+from app.queue.kinds import Kind, Registry
+from app.queue.lease import LeaseLost
+from app.queue.retry import Failure, JobTimeoutError, RetryPolicy, Verdict
+from app.queue.running import Job, OpenSync, encode_result
+from app.queue.store import Store
+from workers.finisher import Finisher
+from workers.inbox import Inbox
+from workers.processes import ChildCrashedError, ProcessPool
+
+if TYPE_CHECKING:
+    from workers.slots import Slot
+
+Stop = Literal["timeout", "cancel", "lost", "shutdown"]
+OpenConnection = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
+UNKNOWN_KIND_DELAY = timedelta(seconds=30)
+
+
+class Executor:
+    """Runs tries; one per worker process."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        inbox: Inbox,
+        finisher: Finisher,
+        open_async: OpenConnection,
+        open_sync: OpenSync,
+        maintenance: Reconnecting,
+        processes: ProcessPool,
+        threads: int,
+    ) -> None:
+        self.registry = registry
+        self.inbox = inbox
+        self.finisher = finisher
+        self.processes = processes
+        self.maintenance = maintenance
+        self._open_async = open_async
+        self._open_sync = open_sync
+        # Room for as many given-up threads again: Python cannot end a thread.
+        self._threads = ThreadPoolExecutor(max_workers=threads * 2, thread_name_prefix="handler")
+        self._jobs: dict[int, Job[Any]] = {}
+
+    async def run(self, slot: "Slot", claimed: ClaimedJob, kind: Kind | None) -> None:
+        """Run one try to its end and report it. Raises CancelledError only when the worker itself stops."""
+        if claimed.cancelled:
+            self.finisher.cancelled(claimed, 0.0, "cancelled before it started")
+            return
+        if kind is None:
+            await self.hand_back([claimed], delay=UNKNOWN_KIND_DELAY)
+            return
+        job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
+        key = id(slot)
+        self._jobs[key] = job
+        try:
+            result = encode_result(await self._call(job))
+        except asyncio.CancelledError:
+            self._interrupted(slot, job)
+        except (Exception, SystemExit) as error:
+            if not slot.stuck:
+                self._failed(job, error, slot.stop)
+        else:
+            if not slot.stuck:
+                self._succeeded(job, result)
+            if slot.stop is not None:
+                await _absorb_cancel()
+        finally:
+            del self._jobs[key]
+
+    async def _call(self, job: Job[Any]) -> Any:
+        handler, executor = job.kind.handler, job.kind.executor
+        if executor == "async":
+            return await handler(job)
+        if executor == "thread":
+            return await asyncio.get_running_loop().run_in_executor(self._threads, handler, job)
+        answer = await self.processes.run(job)
+        job.completed = answer.completed
+        return answer.result
+
+    # --- how a try ended -------------------------------------------------------------------------------------
+
+    def _succeeded(self, job: Job[Any], result: str | None) -> None:
+        seconds = monotonic() - job.started_at
+        if job.completed:
+            self.finisher.completed(job.claimed, seconds)
+        else:
+            self.finisher.succeeded(job.claimed, seconds, result)
+
+    def _failed(self, job: Job[Any], error: BaseException, stop: Stop | None) -> None:
+        seconds = monotonic() - job.started_at
+        if job.completed:
+            # The transaction is committed: what failed after it cannot undo the job.
+            self.finisher.completed(job.claimed, seconds)
+            return
+        if isinstance(error, LeaseLost) or stop == "lost":
+            self.finisher.lost(job.claimed, seconds)
+            return
+        if stop == "cancel":
+            self.finisher.cancelled(job.claimed, seconds, "cancelled while it ran")
+            return
+        if stop == "shutdown":
+            return  # handed back by the supervisor, the attempt refunded
+        if stop == "timeout":
+            error = _timeout(job)
+        self.finisher.failed(
+            job.claimed, seconds, self._verdict(job, error), code=getattr(error, "code", None)
+        )
+
+    def _verdict(self, job: Job[Any], error: BaseException) -> Verdict:
+        kind, policy = job.kind, job.claimed.policy
+        failure = Failure.of(error)
+        if isinstance(error, ChildCrashedError):
+            limit = int(policy.get("crash_limit", kind.crash_limit))
+            again = job.attempt < limit
+            return Verdict(failure, RetryPolicy(limit, delays=(1.0,)).delay(job.attempt) if again else None)
+        return kind.retry.decide(failure, job.attempt, max_attempts=policy.get("max_attempts"))
+
+    def _interrupted(self, slot: "Slot", job: Job[Any]) -> None:
+        task = asyncio.current_task()
+        if slot.stuck:
+            return
+        if slot.stop is None:
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # the worker ends; its supervisor knows what to do with the job
+            self._failed(job, RuntimeError("the handler raised CancelledError by itself"), None)
+            return
+        if task is not None:
+            task.uncancel()
+        self._failed(job, _timeout(job), slot.stop)
+
+    # --- interruptions ---------------------------------------------------------------------------------------
+
+    def interrupt(self, slot: "Slot") -> None:
+        """Ask the slot's handler to end."""
+        job = self._jobs.get(id(slot))
+        if job is None:
+            return
+        job.stop_requested.set()
+        if job.kind.executor == "async" and slot.task is not None:
+            slot.task.cancel()
+        elif job.kind.executor == "process":
+            self.processes.interrupt(job)
+
+    def kill(self, slot: "Slot") -> bool:
+        """Kill the process that runs the slot's job; False when it does not run in one."""
+        job = self._jobs.get(id(slot))
+        return job is not None and job.kind.executor == "process" and self.processes.kill(job)
+
+    def report_timeout(self, slot: "Slot") -> None:
+        """Report a handler that was given up; what it still does is fenced off."""
+        job = self._jobs.get(id(slot))
+        if job is not None:
+            self._failed(job, _timeout(job), slot.stop or "timeout")
+
+    async def mark_alone(self, claimed: ClaimedJob) -> bool:
+        """Note in the lease that the job runs alone. False when the lease is lost."""
+        while True:
+            connection = await self.maintenance.get()
+            try:
+                return await Store(connection).mark_alone(claimed.id, claimed.token)
+            except CONNECTION_LOST as error:
+                await self.maintenance.lost(error)
+
+    async def hand_back(self, jobs: list[ClaimedJob], *, delay: timedelta = timedelta(0)) -> None:
+        """Return jobs that nobody started, with the attempt refunded."""
+        if not jobs:
+            return
+        unknown = {job.kind for job in jobs if self.registry.get(job.kind) is None}
+        if unknown:
+            self.finisher.warn_unknown(unknown)
+        connection = await self.maintenance.get()
+        try:
+            await Store(connection).hand_back_jobs([(job.id, job.token) for job in jobs], delay=delay)
+        except CONNECTION_LOST as error:
+            await self.maintenance.lost(error)  # their leases expire by themselves
+        for job in jobs:
+            self.inbox.ended(job.id, job.token)
+
+    def close(self) -> None:
+        """Let go of threads and processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.processes.close()
+
+
+async def _absorb_cancel() -> None:
+    """A handler that ended just as it was cancelled: take the cancellation back before the next job starts."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    task.uncancel()
+
+
+def _timeout(job: Job[Any]) -> JobTimeoutError:
+    return JobTimeoutError(f"{job.kind.name} ran longer than {job.kind.timeout:g} s")

@@ -1,0 +1,113 @@
+"""Extends the leases this process holds, from a thread and a connection of its own.
+
+A handler that blocks the event loop, even one that holds on to the interpreter between its bytecodes, does not
+lose its lease. Never judges by this machine's clock; durations are monotonic.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from app.database.connect import CONNECTION_LOST
+from app.database.reconnecting import Open, Reconnecting
+from app.queue.store import Store
+from workers.inbox import Inbox
+
+_log = logging.getLogger(__name__)
+AT_ONCE = 1_000
+
+
+class Heartbeat:
+    """Beats every third of the lease. `on_lost` and `on_cancel` get job ids, in the heartbeat's own thread."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        opener: Open,
+        worker: UUID,
+        lease: timedelta,
+        on_lost: Callable[[list[int]], None],
+        on_cancel: Callable[[list[int]], None],
+    ) -> None:
+        self.inbox = inbox
+        self.worker = worker
+        self.lease = lease
+        self.every = lease.total_seconds() / 3
+        self.beats = 0
+        self.last_error: BaseException | None = None
+        self._connection = Reconnecting("heartbeat", opener, most=max(0.2, self.every / 2))
+        self._on_lost = on_lost
+        self._on_cancel = on_cancel
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+        self._ready.wait(5.0)
+
+    def stop(self) -> None:
+        """End the thread; the leases then run out by themselves."""
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(5.0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; without it leases are lost, and the worker must end."""
+        return self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except Exception:
+            _log.exception("the heartbeat ended")
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._ready.set()
+        stop = asyncio.ensure_future(self._stop.wait())
+        while not self._stop.is_set():
+            await asyncio.wait([stop], timeout=self.every)
+            if not self._stop.is_set():
+                await self._guarded_beat(stop)
+        await self._connection.close()
+
+    async def _guarded_beat(self, stop: "asyncio.Task[Literal[True]]") -> None:
+        beat = asyncio.ensure_future(self._beat())
+        await asyncio.wait([beat, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not beat.done():
+            beat.cancel()
+            await asyncio.wait([beat])
+            return
+        error = beat.exception()
+        self.last_error = error
+        if isinstance(error, CONNECTION_LOST):
+            await self._connection.lost(error)
+            await self._guarded_beat(stop)  # at once: a beat that failed is a third of the lease
+        elif error is not None:
+            _log.error("a heartbeat failed", exc_info=error)
+
+    async def _beat(self) -> None:
+        """Extend what is older than one beat: short jobs never cost a heartbeat."""
+        pairs = sorted(self.inbox.leases_older_than(self.every))
+        for start in range(0, len(pairs), AT_ONCE):
+            part = pairs[start : start + AT_ONCE]
+            connection = await self._connection.get()
+            existing = await Store(connection).extend_leases(part, lease=self.lease)
+            still = set(self.inbox.leases_older_than(0.0))
+            lost = [job for job, token in part if job not in existing and (job, token) in still]
+            if lost:
+                self._on_lost(lost)
+            cancelled = [job for job, asked in existing.items() if asked]
+            if cancelled:
+                self._on_cancel(cancelled)
+        await Store(await self._connection.get()).see_worker(self.worker)
+        self.beats += 1

@@ -1,0 +1,115 @@
+"""What this process holds: claimed jobs waiting for a slot, and every lease it must keep alive or end.
+
+Plain memory of one process; the database knows nothing of it. The lease table alone says who holds what.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic
+
+from app.queue.job import ClaimedJob
+
+
+class Inbox:
+    """One deque from which all slots pull, and the set of leases held. Only `leases_older_than` is thread-safe."""
+
+    def __init__(self, *, slots: int, most: int) -> None:
+        self.slots = slots
+        self.most = most
+        self._unfinished_limit = slots + 5 * most
+        self.low = asyncio.Event()
+        self.closed = False
+        self.parked = 0
+        """Jobs that were taken but wait for their kind's turn."""
+        self._jobs: deque[ClaimedJob] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._held: dict[tuple[int, int], float] = {}
+        self._ended = 0
+        self._rate = 0.0
+        self._measured = monotonic()
+
+    # --- jobs waiting for a slot -----------------------------------------------------------------------------
+
+    def push(self, jobs: Iterable[ClaimedJob], *, asked_at: float) -> None:
+        """Take claimed jobs in; `asked_at` is the monotonic time before the claim was sent."""
+        for job in jobs:
+            self._held[job.id, job.token] = asked_at
+            self._jobs.append(job)
+        for _ in range(min(len(self._jobs), len(self._waiters))):
+            self._wake_one()
+
+    async def take(self) -> ClaimedJob:
+        """The next job for a slot; waits for one."""
+        while not self._jobs:
+            self.low.set()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled() and self._jobs:
+                    self._wake_one()
+                raise
+        job = self._jobs.popleft()
+        if len(self._jobs) <= self._reserve() // 2:
+            self.low.set()
+        return job
+
+    def room(self) -> int:
+        """How many more jobs to claim: one per free slot, and a reserve of what the slots end in about 0.2 s."""
+        if self.closed or len(self._held) > self._unfinished_limit:
+            return 0  # the database does not take our finishes: do not take more jobs from it
+        return len(self._waiters) + self._reserve() - len(self._jobs) - self.parked
+
+    def drain(self) -> list[ClaimedJob]:
+        """Take out everything that no slot has started."""
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        return jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that wait for a job."""
+        return len(self._waiters)
+
+    def _reserve(self) -> int:
+        now = monotonic()
+        passed = now - self._measured
+        if passed >= 0.05:
+            self._rate = 0.5 * self._rate + 0.5 * self._ended / passed
+            self._ended, self._measured = 0, now
+        return max(1, min(self.most, int(self._rate * 0.2)))
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # --- leases ----------------------------------------------------------------------------------------------
+
+    def ended(self, job_id: int, token: int) -> None:
+        """Forget a lease: finished, handed back or lost. What is forgotten is no longer extended."""
+        if self._held.pop((job_id, token), None) is not None:
+            self._ended += 1
+            if len(self._held) == self._unfinished_limit:
+                self.low.set()
+
+    def leases_older_than(self, age: float) -> list[tuple[int, int]]:
+        """(job, token) of the leases held for at least `age` seconds; safe from another thread."""
+        limit = monotonic() - age
+        return [pair for pair, since in list(self._held.items()) if since <= limit]
+
+    def holds(self, job_id: int, token: int) -> bool:
+        """Whether this process still answers for the lease."""
+        return (job_id, token) in self._held
+
+    @property
+    def held(self) -> int:
+        """How many leases this process holds."""
+        return len(self._held)

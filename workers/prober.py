@@ -1,0 +1,73 @@
+"""Looks behind the fast floors: rows that committed late, after this process had claimed past their position.
+
+Runs on the maintenance connection, takes a few per cent of the time at most, and brings the safe floors along.
+"""
+
+import secrets
+from datetime import timedelta
+from time import monotonic
+from uuid import UUID
+
+from app import events
+from app.database.connect import CONNECTION_LOST
+from app.database.reconnecting import Reconnecting
+from app.queue.claim import Floors
+from app.queue.facts import Claimed
+from app.queue.store import Store
+from workers.inbox import Inbox
+from workers.service import Service
+
+EVERY = 0.25
+SHARE = 30.0
+"""A probe that took t seconds is followed by at least SHARE * t seconds without one."""
+
+
+class Prober(Service):
+    """Claims from [safe, fast) of every lane."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        floors: Floors,
+        maintenance: Reconnecting,
+        worker: UUID,
+        lease: timedelta,
+        batch: int,
+    ) -> None:
+        super().__init__("prober")
+        self.inbox = inbox
+        self.floors = floors
+        self.maintenance = maintenance
+        self.worker = worker
+        self.lease = lease
+        self.batch = batch
+        self.found = 0
+
+    async def run(self) -> None:
+        """Probe until stopped."""
+        took = 0.0
+        while await self.pause(max(EVERY, SHARE * took)):
+            try:
+                took = await self._probe()
+            except CONNECTION_LOST as error:
+                await self.maintenance.lost(error)
+
+    async def _probe(self) -> float:
+        store, asked_at = Store(await self.maintenance.get()), monotonic()
+        generation = self.maintenance.generation
+        safe = await store.read_floors(self.floors.queues)
+        if self.maintenance.generation == generation:
+            self.floors.settle(safe)
+        gaps, want = self.floors.behind(), min(self.batch, self.inbox.room())
+        if not gaps or want <= 0:
+            return 0.0
+        before_claim = monotonic()
+        jobs = await store.claim_jobs(
+            gaps, want=want, token=secrets.randbits(63), worker=self.worker, lease=self.lease
+        )
+        if jobs:
+            self.found += len(jobs)
+            self.inbox.push(jobs, asked_at=before_claim)
+            events.publish(Claimed(jobs))
+        return monotonic() - asked_at

@@ -1,0 +1,229 @@
+"""Wakes up, claims as much as there is room for, and sleeps again: the protocol of sql/functions/wake.sql.
+
+Asleep means: our shared lock is held on our wake lanes, so every commit after it notifies us. Falling asleep is
+lock, one claim from the safe floors, then wait. The lock is kept while claims stay short and given up when busy.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+from time import monotonic
+from typing import Literal
+from uuid import UUID
+
+from app import events
+from app.database.connect import CONNECTION_LOST
+from app.database.listener import Listener
+from app.database.reconnecting import Open, Reconnecting
+from app.queue import wake
+from app.queue.claim import Floors
+from app.queue.facts import Claimed
+from app.queue.job import ClaimedJob
+from app.queue.store import Lane, Store
+from workers.inbox import Inbox
+from workers.service import Service
+
+Mode = Literal["poll", "listen", "hybrid"]
+LISTEN_CHECK = 10.0
+
+
+class Producer(Service):
+    """Fills the inbox. Mode `poll` looks every `poll_every` s, `listen` trusts notifications, `hybrid` does both."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        floors: Floors,
+        claiming: Reconnecting,
+        open_listener: Open | None,
+        worker: UUID,
+        lease: timedelta,
+        batch: int,
+        mode: Mode = "hybrid",
+        poll_every: float = 10.0,
+    ) -> None:
+        super().__init__("producer")
+        self.inbox = inbox
+        self.floors = floors
+        self.claiming = claiming
+        self.worker = worker
+        self.lease = lease
+        self.batch = batch
+        self.mode = mode
+        self.poll_every = poll_every
+        self.sleeper = Sleeper(open_listener) if mode != "poll" and open_listener else None
+        self._generation = 0
+
+    async def run(self) -> None:
+        """Claim until stopped."""
+        if self.sleeper:
+            self.sleeper.start()
+        try:
+            while not self.stopping.is_set():
+                try:
+                    await self._round()
+                except CONNECTION_LOST as error:
+                    await self.claiming.lost(error)
+        finally:
+            if self.sleeper:
+                await self.sleeper.stop()
+
+    async def _round(self) -> None:
+        """Busy: claim ahead of the fast floors. Once short, fall asleep until something may be there."""
+        want = self.inbox.room()
+        if want <= 0:
+            await self._wait_for_room()
+            return
+        jobs = await self._claim(self.floors.ahead(), want)
+        if len(jobs) >= min(want, self.batch):
+            return
+        await self._sleep()
+
+    async def _sleep(self) -> None:
+        if self.sleeper is None:
+            await self._claim_everything()
+            await self.pause(self.poll_every)
+            return
+        waits = self._waits()
+        self.sleeper.heard.clear()
+        if not await self.sleeper.lie_down(self.floors.queues):
+            waits = iter((wake.RECHECKS[1],))  # no lock now: look again soon, then try to lie down again
+        try:
+            while not self.stopping.is_set():
+                self.sleeper.heard.clear()
+                if await self._claim_everything():
+                    break
+                if self.sleeper.interrupted:
+                    break
+                wait = next(waits, None)
+                if wait is None:
+                    break
+                await self._wait(self.sleeper.heard, wait)
+        finally:
+            await self.sleeper.get_up()
+
+    def _waits(self) -> Iterator[float]:
+        if self.mode == "hybrid":
+            return wake.rechecks()
+        return iter((*wake.RECHECKS, *(3600.0 for _ in range(24))))
+
+    async def _claim_everything(self) -> bool:
+        """Claim from the safe floors; True when there is more than there was room for."""
+        want = self.inbox.room()
+        if want <= 0:
+            await self._wait_for_room()
+            want = max(1, self.inbox.room())
+        return len(await self._claim(self.floors.everything(), want)) >= min(want, self.batch)
+
+    async def _claim(self, lanes: list[Lane], want: int) -> list[ClaimedJob]:
+        connection = await self.claiming.get()
+        if self.claiming.generation != self._generation:
+            self._generation = self.claiming.generation
+            self.floors.forget()
+            lanes = self.floors.everything()
+        asked_at = monotonic()
+        jobs = await Store(connection).claim_jobs(
+            lanes,
+            want=min(want, self.batch),
+            token=secrets.randbits(63),
+            worker=self.worker,
+            lease=self.lease,
+        )
+        if jobs:
+            self.floors.passed(jobs)
+            self.inbox.push(jobs, asked_at=asked_at)
+            events.publish(Claimed(jobs))
+        return jobs
+
+    async def _wait_for_room(self) -> None:
+        self.inbox.low.clear()
+        if self.inbox.room() <= 0:
+            await self._wait(self.inbox.low, 1.0)
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for the event, a stop, or the time, whichever comes first."""
+        if event.is_set() or self.stopping.is_set():
+            return
+        waiters = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.stopping.wait())]
+        try:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+
+class Sleeper(Service):
+    """Keeps the LISTEN connection: opens it again when it fails, checks it, and holds the sleeping locks on it."""
+
+    def __init__(self, opener: Open) -> None:
+        super().__init__("listener")
+        self.heard = asyncio.Event()
+        self.interrupted = False
+        """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
+        self._connection = Reconnecting("listener", opener)
+        self._listener: Listener | None = None
+        self._lanes: list[int] = []
+        self._asleep = False
+
+    async def run(self) -> None:
+        """Hold one listening connection for as long as it lasts."""
+        connection = await self._connection.get()
+        listener = Listener(connection, lambda _: self.heard.set())
+        try:
+            self._lanes = []
+            self._listener = listener
+            while not self.stopping.is_set():
+                failed = asyncio.ensure_future(listener.failed.wait())
+                stopped = asyncio.ensure_future(self.stopping.wait())
+                done, pending = await asyncio.wait(
+                    (failed, stopped), timeout=LISTEN_CHECK, return_when=asyncio.FIRST_COMPLETED
+                )
+                for one in pending:
+                    one.cancel()
+                if failed in done:
+                    break
+                if not done and self._lanes and not await listener.check(5.0):
+                    break
+        except CONNECTION_LOST as error:
+            self._log.warning("the LISTEN connection failed: %s", error)
+        finally:
+            self._listener = None
+            self.interrupted, self._asleep = True, False
+            await listener.close()
+            await self._connection.close()
+            self.heard.set()  # whoever sleeps must look for itself
+
+    async def lie_down(self, queues: tuple[str, ...]) -> bool:
+        """Announce that we sleep; False when that is not possible now, and only polling helps."""
+        listener, self.interrupted = self._listener, False
+        if listener is None:
+            return False
+        try:
+            async with listener.talking() as connection:
+                store = Store(connection)
+                if not self._lanes:
+                    self._lanes = await store.find_lanes(queues)
+                    await listener.listen(wake.channel(lane) for lane in self._lanes)
+                answers = await store.lie_down(self._lanes)
+                if not all(answers.values()):
+                    await store.get_up([lane for lane, asleep in answers.items() if asleep])
+                    return False
+        except CONNECTION_LOST as error:
+            self._log.warning("cannot announce the sleep: %s", error)
+            return False
+        self._asleep = True
+        return True
+
+    async def get_up(self) -> None:
+        """Take the announcement back; a failed connection has taken it back by itself."""
+        listener = self._listener
+        if listener is None or not self._asleep:
+            return
+        self._asleep = False
+        try:
+            async with listener.talking() as connection:
+                await Store(connection).get_up(self._lanes)
+        except CONNECTION_LOST as error:
+            self._log.warning("cannot take the announcement back: %s", error)

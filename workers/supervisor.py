@@ -1,0 +1,292 @@
+"""A worker process from start to end: what starts in which order, what signals do, and how it drains.
+
+Builds everything from settings, a registry of kinds and the applications' reconcilers; owns no logic of its own.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any, Literal
+
+import psycopg
+
+from app.config import Settings
+from app.database.connect import CONNECTION_LOST, connect
+from app.database.deadline import BoundedAsyncConnection
+from app.database.engine import make_engine, make_sync_engine
+from app.database.reconnecting import Open, Reconnecting
+from app.queue.claim import Floors
+from app.queue.kinds import Registry
+from app.queue.store import PINNED_PLANS, Store
+from workers.executor import Executor, Stop
+from workers.finisher import Finisher
+from workers.heartbeat import Heartbeat
+from workers.inbox import Inbox
+from workers.prober import Prober
+from workers.processes import ProcessPool
+from workers.producer import Producer
+from workers.slots import Slots
+from workers.sweeper.reconcile import Reconciler
+from workers.sweeper.sweeper import Sweeper, all_steps
+
+VERSION = "0.1.0"
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One worker process. `run` returns when it has drained after `ask_to_stop`, or a signal."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        registry: Registry,
+        *,
+        reconcilers: Sequence[Reconciler] = (),
+        sweep: bool = True,
+    ) -> None:
+        worker = settings.worker
+        self.settings = settings
+        self.url = url
+        self.registry = registry
+        self.id = uuid.uuid4()
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.lease = timedelta(seconds=worker.lease_seconds)
+        self.queues = list(worker.queues)
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.started = asyncio.Event()
+
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._make_connections()
+        self._make_path()
+        self._make_services(reconcilers if sweep else None)
+
+    def _make_connections(self) -> None:
+        """Claims and finishes of at-least-once jobs need no flush: a server crash runs such a job again."""
+        session = {**PINNED_PLANS, "synchronous_commit": "off"}
+        self.claiming = Reconnecting("claim", self._opener("claim", session=session))
+        self.maintenance = Reconnecting("maintenance", self._opener("maintenance", session=session))
+        self.finishing = Reconnecting("finish", self._opener("finish", session=session))
+        self.engine = make_engine(self.url, name="handlers", settings=self.settings.database)
+        self.sync_engine = make_sync_engine(self.url, name="handlers", settings=self.settings.database)
+
+    def _make_path(self) -> None:
+        """The way of a job through this process: inbox, slots, executor, finisher."""
+        worker, registry = self.settings.worker, self.registry
+        self.inbox = Inbox(slots=worker.slots, most=worker.claim_batch * worker.prefetch_batches)
+        self.finisher = Finisher(
+            inbox=self.inbox,
+            finishing=self.finishing,
+            registry=registry,
+            batch=worker.finish_batch,
+            delay=worker.finish_delay_ms / 1000,
+        )
+        self.executor = Executor(
+            registry=registry,
+            inbox=self.inbox,
+            finisher=self.finisher,
+            open_async=self._open_async,
+            open_sync=self._open_sync,
+            maintenance=self.maintenance,
+            processes=ProcessPool(self.url, self.settings.database),
+            threads=worker.slots,
+        )
+        self.slots = Slots(inbox=self.inbox, executor=self.executor, count=worker.slots)
+
+    def _make_services(self, reconcilers: Sequence[Reconciler] | None) -> None:
+        """What brings jobs in, keeps their leases, and sweeps."""
+        settings, worker = self.settings, self.settings.worker
+        floors, batch = Floors(self.queues), worker.claim_batch
+        self.prober = Prober(
+            inbox=self.inbox,
+            floors=floors,
+            maintenance=self.maintenance,
+            worker=self.id,
+            lease=self.lease,
+            batch=batch,
+        )
+        self.producer = Producer(
+            inbox=self.inbox,
+            floors=floors,
+            claiming=self.claiming,
+            open_listener=self._opener("listen", url=settings.database_listen_url or self.url),
+            worker=self.id,
+            lease=self.lease,
+            batch=batch,
+            mode=worker.mode,
+            poll_every=worker.poll_seconds,
+        )
+        self.heartbeat = Heartbeat(
+            inbox=self.inbox,
+            opener=self._opener("heartbeat"),
+            worker=self.id,
+            lease=self.lease,
+            on_lost=lambda jobs: self._interrupt_soon(jobs, "lost"),
+            on_cancel=lambda jobs: self._interrupt_soon(jobs, "cancel"),
+        )
+        self.sweeper = (
+            Sweeper(
+                steps=all_steps(self.registry, reconcilers, settings.sweeper),
+                opener=self._opener("sweeper"),
+                holder=self.id,
+                leader_lease=settings.sweeper.leader_lease_seconds,
+            )
+            if reconcilers is not None
+            else None
+        )
+
+    # --- connections -----------------------------------------------------------------------------------------
+
+    def _opener(self, name: str, *, url: str | None = None, session: dict[str, str] | None = None) -> Open:
+        async def open_connection() -> BoundedAsyncConnection:
+            return await connect(url or self.url, name=name, settings=self.settings.database, session=session)
+
+        return open_connection
+
+    @asynccontextmanager
+    async def _open_async(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        async with self.engine.connect() as pooled:
+            raw = await pooled.get_raw_connection()
+            connection = raw.driver_connection
+            assert isinstance(connection, psycopg.AsyncConnection)  # noqa: S101 - our own engine
+            yield connection
+
+    @contextmanager
+    def _open_sync(self) -> Iterator[psycopg.Connection[Any]]:
+        with self.sync_engine.connect() as pooled:
+            connection = pooled.connection.driver_connection
+            assert isinstance(connection, psycopg.Connection)  # noqa: S101 - our own engine
+            yield connection
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start, work until asked to stop, drain, end. Safe to interrupt at any moment: leases run out."""
+        self.loop = asyncio.get_running_loop()
+        self._catch_signals()
+        starting = asyncio.ensure_future(self._start())
+        stop = asyncio.ensure_future(self.stopping.wait())
+        await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        elif starting.exception() is None:
+            self.started.set()
+            _log.info(
+                "worker %s serves %s with %d slots",
+                self.name,
+                ", ".join(self.queues),
+                self.settings.worker.slots,
+            )
+            await self._watch(stop)
+        await asyncio.gather(starting, return_exceptions=True)
+        await self._drain()
+        if starting.done() and not starting.cancelled() and starting.exception() is not None:
+            raise starting.exception() or RuntimeError("the worker could not start")
+
+    def ask_to_stop(self) -> None:
+        """The first call drains; the second one does not wait for running jobs."""
+        if self.stopping.is_set():
+            self.hurry.set()
+        self.stopping.set()
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Not in the main thread (tests): then only ask_to_stop ends the worker.
+            with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(number, self.ask_to_stop)
+
+    async def _start(self) -> None:
+        store = Store(await self.maintenance.get())
+        await store.declare_queues(self.queues)
+        if len(self.registry):
+            await store.declare_kinds(
+                [
+                    (kind.name, kind.retry.max_attempts, kind.crash_limit, kind.hook is not None)
+                    for kind in self.registry
+                ]
+            )
+        await store.register_worker(
+            worker=self.id,
+            name=self.name,
+            mode=self.settings.worker.mode,
+            queues=self.queues,
+            concurrency=self.settings.worker.slots,
+            version=VERSION,
+        )
+        self.heartbeat.start()
+        self.finisher.start()
+        self.slots.start()
+        self.prober.start()
+        self.producer.start()
+        if self.sweeper is not None:
+            self.sweeper.start()
+
+    async def _watch(self, stop: "asyncio.Task[Literal[True]]") -> None:
+        """Wait for the stop; a worker whose heartbeat died would lose every lease, so it ends instead."""
+        while not stop.done():
+            await asyncio.wait([stop], timeout=1.0)
+            if not self.heartbeat.alive and not stop.done():
+                _log.critical("the heartbeat thread is gone: the worker ends, its supervisor starts another")
+                self.stopping.set()
+
+    async def _drain(self) -> None:
+        """Claim no more, hand back what has not started, let the rest end within the grace, write everything."""
+        self.inbox.closed = True
+        await self.producer.stop()
+        await self.prober.stop()
+        unstarted = [*self.inbox.drain(), *self.slots.drain()]
+        await self._bounded(self.executor.hand_back(unstarted), 5.0)
+        await self._wait_for_jobs(self.settings.worker.drain_seconds)
+        left = [slot.job for slot in self.slots.slots if slot.job is not None]
+        if left:
+            _log.warning("%d jobs still run after the grace period; they go back", len(left))
+            self.slots.interrupt_jobs({job.id: "shutdown" for job in left})
+            await self._wait_for_jobs(2.0)
+        await self._bounded(self.finisher.flushed(), 10.0)
+        await self.slots.stop(0.5)
+        await self._bounded(
+            self.executor.hand_back([job for job in left if self.inbox.holds(job.id, job.token)]), 5.0
+        )
+        await self.finisher.stop(2.0)
+        self.executor.close()
+        if self.sweeper is not None:
+            await asyncio.to_thread(self.sweeper.stop)
+        self.heartbeat.stop()  # last: leases live until their jobs are written
+        await self._close()
+
+    async def _wait_for_jobs(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.slots.busy and loop.time() < end and not self.hurry.is_set():
+            await asyncio.sleep(0.02)
+
+    async def _bounded(self, work: Any, seconds: float) -> None:
+        """Shutdown work never hangs: what it leaves undone, lease expiry does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await work
+        except TimeoutError:
+            _log.warning("the database did not take everything in time; leases will expire")
+        except CONNECTION_LOST as error:
+            _log.warning("while stopping: %s", error)
+
+    async def _close(self) -> None:
+        if self.maintenance.is_open:
+            with contextlib.suppress(*CONNECTION_LOST):
+                await Store(await self.maintenance.get()).stop_worker(self.id)
+        for connection in (self.claiming, self.finishing, self.maintenance):
+            await connection.close()
+        await self.engine.dispose()
+        self.sync_engine.dispose()
+
+    def _interrupt_soon(self, jobs: list[int], stop: Stop) -> None:
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.slots.interrupt_jobs, dict.fromkeys(jobs, stop))
