@@ -1,4 +1,4 @@
-"""The agents that ship: seed rows for agent_prompting and friendship_agent_mapping, read from data/agents.json.
+"""The agents that ship: rows for agent_prompting and friendship_agent_mapping, from data/agents.json.
 
 A migration inserts them once; afterwards the tables are the truth.
 """

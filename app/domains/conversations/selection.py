@@ -24,7 +24,7 @@ class BotType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AgentMapping:
-    """A row of friendship_agent_mapping: at this level the agent may be chosen, and how much it is preferred."""
+    """A row of friendship_agent_mapping: the agent may be chosen at this level, with this preference."""
 
     friendship_level: FriendshipLevel
     agent_id: str
@@ -69,7 +69,7 @@ DEFAULT_RULES: Final = SelectionRules()
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Agent ids; the lists are ranked, best first. `greeting_agent` is None when no agent that greets is enabled."""
+    """Agent ids, best first. `greeting_agent` is None when no agent that greets is enabled."""
 
     greeting_agent: str | None
     talk_candidates: tuple[str, ...]
@@ -94,22 +94,21 @@ def choose_candidates(
 ) -> Candidates:
     """Choose for the user's present level.
 
-    `seed` is any text that names user and event (say "user_123:018f..."): the same seed chooses the same agents.
-    `recent_agents` are the bot ids of the user's last conversations, newest first. A bot type without an enabled
-    agent at the level borrows from the next lower level, then from the one below.
+    `seed` is any text that names user and event (say "user_123:018f..."): the same seed chooses the same.
+    `recent_agents` are the bot ids of the user's last conversations, newest first. A bot type without an
+    enabled agent at the level borrows from the next lower level, then from the one below.
     """
     agents = {row.agent_id: row for row in prompting if row.enabled}
     weights = _weights_by_level(mapping)
-    ranked = {
-        bot_type: _rank(
-            _eligible(bot_type, status.level, agents, weights), status, recent_agents, seed, rules
-        )
-        for bot_type in BotType
-    }
+
+    def best(bot_type: BotType, most: int) -> tuple[str, ...]:
+        eligible = _eligible(bot_type, status.level, agents, weights)
+        return _rank(eligible, status.topic_metrics, recent_agents, seed, rules, most)
+
     return Candidates(
-        greeting_agent=next(iter(ranked[BotType.GREETING]), None),
-        talk_candidates=tuple(ranked[BotType.TALK][: rules.most_talks]),
-        game_candidates=tuple(ranked[BotType.GAME_ACTIVITY][: rules.most_games]),
+        greeting_agent=next(iter(best(BotType.GREETING, 1)), None),
+        talk_candidates=best(BotType.TALK, rules.most_talks),
+        game_candidates=best(BotType.GAME_ACTIVITY, rules.most_games),
     )
 
 
@@ -155,25 +154,23 @@ def _eligible(
 
 def _rank(
     eligible: Sequence[tuple[AgentPrompting, float]],
-    status: FriendshipStatus,
+    topics: Topics,
     recent_agents: Sequence[str],
     seed: str,
     rules: SelectionRules,
-) -> list[str]:
+    most: int,
+) -> tuple[str, ...]:
     """Best first; each pick lowers what is like it, so that the list offers different things."""
-    points = {
-        agent: _points(agent, weight, status.topic_metrics, recent_agents, seed, rules)
-        for agent, weight in eligible
-    }
+    points = {agent: _points(agent, weight, topics, recent_agents, seed, rules) for agent, weight in eligible}
     ranked: list[str] = []
-    while points:
+    while points and len(ranked) < most:
         best = max(points, key=lambda agent: (points[agent], agent.agent_id))
         del points[best]
         ranked.append(best.agent_id)
         for agent in points:
             if not set(agent.topics).isdisjoint(best.topics):
                 points[agent] *= rules.alike
-    return ranked
+    return tuple(ranked)
 
 
 def _points(
