@@ -1,4 +1,5 @@
 -- The whole schema after the last migration. Made by `python -m scripts.dump_schema`; never edited by hand.
+SET check_function_bodies = false;  -- functions come before the tables that they name
 
 CREATE SCHEMA tandem;
 
