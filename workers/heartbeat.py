@@ -55,9 +55,10 @@ class Heartbeat:
 
     def stop(self) -> None:
         """End the thread; the leases then run out by themselves."""
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(5.0)
+        if self._thread.ident is not None:
+            self._thread.join(5.0)
 
     @property
     def alive(self) -> bool:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import psycopg
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
 from app.database.connect import CONNECTION_LOST, connect
@@ -50,6 +51,7 @@ class Supervisor:
         registry: Registry,
         *,
         reconcilers: Sequence[Reconciler] = (),
+        engine: AsyncEngine | None = None,
         sweep: bool = True,
     ) -> None:
         worker = settings.worker
@@ -65,17 +67,18 @@ class Supervisor:
         self.started = asyncio.Event()
 
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.engine = engine or make_engine(url, name="handlers", settings=settings.database)
         self._make_connections()
         self._make_path()
         self._make_services(reconcilers if sweep else None)
 
     def _make_connections(self) -> None:
         """Claims and finishes of at-least-once jobs need no flush: a server crash runs such a job again."""
-        session = {**PINNED_PLANS, "synchronous_commit": "off"}
+        limit = str(self.settings.database.lock_timeout_ms)
+        session = {**PINNED_PLANS, "synchronous_commit": "off", "lock_timeout": limit}
         self.claiming = Reconnecting("claim", self._opener("claim", session=session))
         self.maintenance = Reconnecting("maintenance", self._opener("maintenance", session=session))
         self.finishing = Reconnecting("finish", self._opener("finish", session=session))
-        self.engine = make_engine(self.url, name="handlers", settings=self.settings.database)
         self.sync_engine = make_sync_engine(self.url, name="handlers", settings=self.settings.database)
 
     def _make_path(self) -> None:

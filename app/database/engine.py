@@ -23,7 +23,7 @@ def make_engine(url: str, *, name: str, settings: DatabaseSettings | None = None
     settings = settings or DatabaseSettings()
 
     async def creator(*_: Any, **__: Any) -> BoundedAsyncConnection:
-        return await connect(url, name=name, autocommit=False, settings=settings)
+        return await connect(url, name=name, autocommit=False, settings=settings, session=_limits(settings))
 
     return create_async_engine(
         DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
@@ -42,7 +42,9 @@ def make_sync_engine(
     settings = settings or DatabaseSettings()
 
     def creator(*_: Any, **__: Any) -> BoundedConnection:
-        return connect_sync(url, name=name, autocommit=False, settings=settings)
+        return connect_sync(
+            url, name=name, autocommit=False, settings=settings, session=_limits(settings) if pooled else None
+        )
 
     if not pooled:
         return create_engine(DIALECT, creator=creator, use_native_hstore=False, poolclass=NullPool)
@@ -54,6 +56,14 @@ def make_sync_engine(
 def make_sync_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Synchronous sessions, objects readable after commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def _limits(settings: DatabaseSettings) -> dict[str, str]:
+    """What ends a wait for somebody else's lock, and a transaction whose process was stopped in its middle."""
+    return {
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+    }
 
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:

@@ -115,11 +115,16 @@ class Sweeper:
         self._thread.start()
         self._ready.wait(5.0)
 
+    def ask_to_stop(self) -> None:
+        """Let `run` give leadership up and end; from any thread or signal handler."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+
     def stop(self) -> None:
         """Give leadership up and end the thread."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10.0)
+        self.ask_to_stop()
+        if self._thread.ident is not None:
+            self._thread.join(10.0)
 
     def _main(self) -> None:
         asyncio.run(self.run())
