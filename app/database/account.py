@@ -28,12 +28,13 @@ class Account:
 def server_account(data: Path) -> Account | None:
     """The account for a server on directory `data`; None means the current one. Only root gets another.
 
-    A directory that already belongs to somebody keeps its owner: root may use an ordinary user's checkout.
+    What belongs to somebody stays theirs: in an ordinary user's checkout root starts the server as that user.
     Raises ConfigurationError when no account can be made.
     """
     if os.geteuid() != 0:
         return None
-    if data.exists() and (owner := data.stat().st_uid) != 0:
+    nearest = next(path for path in (data, *data.parents) if path.exists())
+    if (owner := nearest.stat().st_uid) != 0:
         return _from_entry(pwd.getpwuid(owner))
     return _find(SERVER_ACCOUNT) or _create() or _find("postgres") or _find("nobody") or _refuse()
 

@@ -50,7 +50,7 @@ def ensure_running(root: Path, *, settings: Mapping[str, str] | None = None) -> 
         share = _shares.get(root)
         if share is None or share.process != os.getpid():
             # The kernel drops the lock when the process ends, so a crash never leaves a wrong count behind.
-            descriptor = os.open(state / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open_lock(state / "users.lock")
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             share = _shares[root] = _Share(os.getpid(), descriptor, 0)
         share.count += 1
@@ -120,7 +120,11 @@ def _entrance(root: Path) -> Iterator[Path]:
     state = root / ".tandem"
     try:
         state.mkdir(exist_ok=True)
-        descriptor = os.open(state / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # Whatever root's mask is, the server's account must pass; and a checkout keeps its owner.
+            state.chmod(0o755)
+            os.chown(state, root.stat().st_uid, root.stat().st_gid)
+        descriptor = _open_lock(state / "server.lock")
     except OSError as error:
         raise ConfigurationError(
             "checkout-not-writable",
@@ -132,6 +136,14 @@ def _entrance(root: Path) -> Iterator[Path]:
         yield state
     finally:
         os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 def _alone(share: _Share) -> bool:
@@ -148,7 +160,7 @@ def _unused(state: Path, share: _Share | None) -> bool:
         alone = _alone(share)
         fcntl.flock(share.descriptor, fcntl.LOCK_SH)
         return alone
-    descriptor = os.open(state / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open_lock(state / "users.lock")
     try:
         return _alone(_Share(os.getpid(), descriptor, 0))
     finally:
