@@ -5,6 +5,7 @@ Knows nothing of claiming or batching; it is given a job and tells the finisher.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -19,12 +20,13 @@ from app.database.reconnecting import Reconnecting
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind, Registry
 from app.queue.lease import LeaseLost
+from app.queue.outcomes import Cancel, Dead, Decision, Snooze
 from app.queue.retry import Failure, JobTimeoutError, RetryPolicy, Verdict
 from app.queue.running import Job, OpenSync, encode_result
 from app.queue.store import Store
 from workers.finisher import Finisher
 from workers.inbox import Inbox
-from workers.processes import ChildCrashedError, ProcessPool
+from workers.processes import Answer, ChildCrashedError, ProcessPool
 
 if TYPE_CHECKING:
     from workers.slots import Slot
@@ -72,29 +74,35 @@ class Executor:
         key = id(slot)
         self._jobs[key] = job
         try:
-            result = encode_result(await self._call(job))
+            answer = await self._call(slot, job)
+            result = _as_json(answer)
         except asyncio.CancelledError:
             self._interrupted(slot, job)
         except (Exception, SystemExit) as error:
             if not slot.stuck:
                 self._failed(job, error, slot.stop)
         else:
-            if not slot.stuck:
+            if isinstance(answer, Decision) and not slot.stuck and not job.completed:
+                await self._decided(job, answer)
+            elif not slot.stuck:
                 self._succeeded(job, result)
             if slot.stop is not None:
                 await _absorb_cancel()
         finally:
             del self._jobs[key]
 
-    async def _call(self, job: Job[Any]) -> Any:
+    async def _call(self, slot: "Slot", job: Job[Any]) -> Any:
         handler, executor = job.kind.handler, job.kind.executor
         if executor == "async":
             return await handler(job)
         if executor == "thread":
             return await asyncio.get_running_loop().run_in_executor(self._threads, handler, job)
-        answer = await self.processes.run(job)
+        slot.started_at = math.inf  # a child that has to start first costs the job none of its time
+        async with self.processes.child_for(job) as child:
+            slot.started_at = job.started_at = monotonic()
+            answer = await self.processes.run(job, child)
         job.completed = answer.completed
-        return answer.result
+        return answer.decision or answer
 
     # --- how a try ended -------------------------------------------------------------------------------------
 
@@ -104,6 +112,25 @@ class Executor:
             self.finisher.completed(job.claimed, seconds)
         else:
             self.finisher.succeeded(job.claimed, seconds, result)
+
+    async def _decided(self, job: Job[Any], decision: Decision) -> None:
+        """The handler returned a decision instead of a result."""
+        seconds, claimed = monotonic() - job.started_at, job.claimed
+        if isinstance(decision, Snooze):
+            await self.hand_back([claimed], delay=timedelta(seconds=decision.seconds))
+        elif isinstance(decision, Cancel):
+            self.finisher.cancelled(claimed, seconds, decision.reason)
+        elif isinstance(decision, Dead):
+            failure = Failure("permanent", "dead-by-handler", decision.reason, "")
+            self.finisher.failed(claimed, seconds, Verdict(failure, None))
+        else:
+            failure = Failure("temporary", "retry-by-handler", decision.reason, "")
+            verdict = job.kind.retry.decide(
+                failure, job.attempt, max_attempts=claimed.policy.get("max_attempts")
+            )
+            if verdict.delay is not None and decision.after is not None:
+                verdict = Verdict(failure, decision.after)
+            self.finisher.failed(claimed, seconds, verdict)
 
     def _failed(self, job: Job[Any], error: BaseException, stop: Stop | None) -> None:
         seconds = monotonic() - job.started_at
@@ -199,6 +226,12 @@ class Executor:
         """Let go of threads and processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.processes.close()
+
+
+def _as_json(answer: Any) -> str | None:
+    if isinstance(answer, Answer):
+        return answer.result  # the child has encoded it
+    return None if isinstance(answer, Decision) else encode_result(answer)
 
 
 async def _absorb_cancel() -> None:

@@ -8,9 +8,9 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -24,10 +24,12 @@ from app.database.connect import connect_sync
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind
 from app.queue.lease import LeaseLost
+from app.queue.outcomes import Decision
 from app.queue.retry import Failure, RemoteError
 from app.queue.running import Job, encode_result
 
 _log = logging.getLogger(__name__)
+START_SECONDS = 60.0
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -46,17 +48,24 @@ class Answer:
     failure: Failure | None = None
     code: str | None = None
     lost: bool = False
+    decision: Decision | None = None
 
 
-class _Child:
+class Child:
+    """One child process and the pipe to it."""
+
     def __init__(self, url: str, settings: DatabaseSettings) -> None:
+        self.idle = True
         self.pipe, theirs = _spawn.Pipe()
         self.process: BaseProcess = _spawn.Process(target=_main, args=(theirs, url, settings), daemon=True)
         self.process.start()
         theirs.close()
+        with suppress(EOFError, OSError):
+            self.pipe.recv()  # it is up; if it ended instead, the first job says so
 
     def ask(self, kind: Kind, claimed: ClaimedJob) -> Answer:
         """Run one job in the child; blocks. Raises ChildCrashedError when the child ends instead of answering."""
+        self.idle = False
         try:
             self.pipe.send((kind, claimed))
             answer = self.pipe.recv()
@@ -67,9 +76,11 @@ class _Child:
             ) from None
         if not isinstance(answer, Answer):
             raise ChildCrashedError("the handler's process sent something else than an answer")
+        self.idle = True
         return answer
 
     def end(self) -> None:
+        """Kill it."""
         self.process.kill()
         with suppress(OSError):
             self.pipe.close()
@@ -81,27 +92,39 @@ class ProcessPool:
     def __init__(self, url: str, settings: DatabaseSettings) -> None:
         self._url = url
         self._settings = settings
-        self._idle: list[_Child] = []
-        self._busy: dict[int, _Child] = {}
+        self._idle: list[Child] = []
+        self._busy: dict[int, Child] = {}
         self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="child")
 
-    async def run(self, job: Job[Any]) -> Answer:
-        """Run a job's handler in a child. Raises RemoteError (the handler failed), LeaseLost, ChildCrashedError."""
-        loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def child_for(self, job: Job[Any]) -> AsyncIterator[Child]:
+        """A child for one job: an idle one, or a new one that has imported what it needs. Raises ChildCrashedError."""
         child = self._idle.pop() if self._idle else None
-        if child is None:
-            child = await loop.run_in_executor(self._threads, partial(_Child, self._url, self._settings))
+        if child is None or not child.process.is_alive():
+            starting = asyncio.get_running_loop().run_in_executor(
+                self._threads, partial(Child, self._url, self._settings)
+            )
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    child = await starting
+            except TimeoutError:
+                raise ChildCrashedError(
+                    f"a handler's process did not start within {START_SECONDS:g} s"
+                ) from None
         self._busy[id(job)] = child
-        healthy = False
         try:
-            answer = await loop.run_in_executor(self._threads, child.ask, _bare(job.kind), job.claimed)
-            healthy = True
+            yield child
         finally:
             del self._busy[id(job)]
-            if healthy and child.process.is_alive():
+            if child.idle and child.process.is_alive():
                 self._idle.append(child)
             else:
                 child.end()
+
+    async def run(self, job: Job[Any], child: Child) -> Answer:
+        """Run a job in its child. Raises RemoteError (the handler failed), LeaseLost, ChildCrashedError."""
+        ask = partial(child.ask, _bare(job.kind), job.claimed)
+        answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         if answer.lost:
             raise LeaseLost(job.id)
         if answer.failure is not None:
@@ -152,6 +175,7 @@ def _main(pipe: Connection, url: str, settings: DatabaseSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides, not the terminal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     database = _ChildDatabase(url, settings)
+    pipe.send(None)
     while True:
         try:
             kind, claimed = pipe.recv()
@@ -168,6 +192,8 @@ def _run(kind: Kind, claimed: ClaimedJob, database: "_ChildDatabase") -> Answer:
             result = kind.handler(job)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if isinstance(result, Decision):
+            return Answer(decision=result, completed=job.completed)
         return Answer(encode_result(result), job.completed)
     except LeaseLost:
         return Answer(lost=True)

@@ -107,7 +107,7 @@ class Supervisor:
     def _make_services(self, reconcilers: Sequence[Reconciler] | None) -> None:
         """What brings jobs in, keeps their leases, and sweeps."""
         settings, worker = self.settings, self.settings.worker
-        floors, batch = Floors(self.queues), worker.claim_batch
+        floors, batch = Floors(worker.queues), worker.claim_batch
         self.prober = Prober(
             inbox=self.inbox,
             floors=floors,

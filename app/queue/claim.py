@@ -5,6 +5,7 @@ Behind the fast floor lie rows that are dead but not yet vacuumed, and rows that
 never flushed is given out again after a server crash.
 """
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from app.queue.job import PRIORITIES, ClaimedJob
@@ -14,11 +15,15 @@ END = 2**63 - 1
 
 
 class Floors:
-    """The floors of the lanes that one process claims from; lanes are ordered by priority, then by queue weight."""
+    """The floors of the lanes that one process claims from.
 
-    def __init__(self, queues: Sequence[str]) -> None:
-        self.queues = tuple(queues)
-        self._order = [(queue, priority) for priority in reversed(PRIORITIES) for queue in self.queues]
+    Every look takes the queues in a random order that follows their weights, so that queues which all have work
+    share the claims by weight; inside a queue the highest priority comes first.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.queues = tuple(weights)
+        self._weights = dict(weights)
         self._fast: dict[tuple[str, int], int] = {}
         self._safe: dict[tuple[str, int], int] = {}
 
@@ -49,9 +54,18 @@ class Floors:
 
     def everything(self) -> list[Lane]:
         """Lanes from the safe floors on: what a sleeper must look at before it may sleep."""
-        return [Lane(*lane, self._safe.get(lane, 0), END) for lane in self._order]
+        return [Lane(*lane, self._safe.get(lane, 0), END) for lane in self._lanes()]
 
     def behind(self) -> list[Lane]:
         """The gaps [safe, fast) where rows that committed late may lie; empty when there are none."""
-        gaps = ((lane, self._safe.get(lane, 0), self._fast.get(lane, 0)) for lane in self._order)
+        gaps = ((lane, self._safe.get(lane, 0), self._fast.get(lane, 0)) for lane in self._lanes())
         return [Lane(*lane, safe, fast) for lane, safe, fast in gaps if safe < fast]
+
+    def _lanes(self) -> list[tuple[str, int]]:
+        queues: Sequence[str] = self.queues
+        if len(queues) > 1:
+            # Weighted sampling without replacement: Efraimidis and Spirakis, 2006.
+            queues = sorted(
+                queues, key=lambda queue: random.random() ** (1 / self._weights[queue]), reverse=True
+            )  # noqa: S311
+        return [(queue, priority) for queue in queues for priority in reversed(PRIORITIES)]

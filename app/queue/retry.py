@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from pydantic import ValidationError
 
-from app.errors import AppError
+from app.errors import InvalidInput
 
 ErrorClass = Literal["temporary", "resource", "network", "auth", "timeout", "permanent", "crash"]
 MESSAGE_LIMIT = 2_000
@@ -93,8 +93,8 @@ def classify(error: BaseException) -> ErrorClass:
         return cast(ErrorClass, given)
     if isinstance(error, JobTimeoutError):
         return "timeout"
-    if isinstance(error, AppError):
-        return "permanent" if error.code.startswith("invalid") else "temporary"
+    if isinstance(error, InvalidInput):
+        return "permanent"
     for kind, error_class in _BY_TYPE:
         if isinstance(error, kind):
             return error_class
