@@ -111,10 +111,16 @@ def load_conversations(
 
 
 def _chosen(dialogues: Iterable[_Dialogue], count: int, seed: str) -> list[_Dialogue]:
+    """The first `count` in an order drawn by lot; the corpora repeat themselves, so equal texts count once."""
     ranked = sorted(dialogues, key=lambda dialogue: _draw(seed, "choose", dialogue.key))
-    if len(ranked) < count:
-        raise ValueError(f"the corpus holds only {len(ranked)} usable conversations, {count} were asked for")
-    return ranked[:count]
+    distinct = list(
+        {tuple(line.text for line in dialogue.lines): dialogue for dialogue in reversed(ranked)}.values()
+    )
+    if len(distinct) < count:
+        raise ValueError(
+            f"the corpus holds only {len(distinct)} usable conversations, {count} were asked for"
+        )
+    return distinct[-count:] if count else []
 
 
 def _chitchat() -> Iterator[_Dialogue]:

@@ -34,7 +34,7 @@ _ENGLISH: Final = _spelled(RULES["english"]["function_words"])
 _VIETNAMESE: Final = frozenset(
     word for word in _spelled(RULES["vietnamese"]["function_words"]) if not word.isascii()
 )
-_PLAIN: Final = _spelled(RULES["vietnamese"]["plain_function_words"])
+PLAIN_WORDS: Final = _spelled(RULES["vietnamese"]["plain_function_words"])
 _OTHERS: Final = {name: _spelled(words) for name, words in RULES["other_function_words"].items()}
 
 _ONSET: Final = "(?:ngh|ng|nh|kh|gh|gi|ph|th|tr|ch|qu|[bcdghklmnpqrstvx])?"
@@ -89,7 +89,7 @@ def _decide(english: int, vietnamese: int, plain: int, other: int) -> Language:
     if vietnamese and vietnamese >= english:
         return Language.MIXED if 3 * english >= vietnamese else Language.VIETNAMESE
     if plain > english:
-        return Language.MIXED if 2 * english >= plain else Language.VIETNAMESE_PLAIN
+        return Language.VIETNAMESE_PLAIN
     return Language.MIXED if vietnamese else Language.ENGLISH
 
 
@@ -104,10 +104,11 @@ def _share(counts: Counter[str], matches: Callable[[str], bool]) -> float:
 
 
 def _plain_evidence(counts: Counter[str]) -> int:
-    """Function words typed without diacritics count only in a text that looks Vietnamese throughout."""
-    if _share(counts, is_vietnamese_syllable) < 0.75:
+    """Words typed without diacritics: two different ones at least, in a text that looks Vietnamese throughout."""
+    found = PLAIN_WORDS.intersection(counts)
+    if len(found) < 2 or _share(counts, is_vietnamese_syllable) < 0.75:
         return 0
-    return _hits(counts, _PLAIN)
+    return sum(counts[word] for word in found)
 
 
 def _is_marked(word: str) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeAlias
 
-from app.domains.conversations.language import RULES, Language, is_vietnamese_syllable
+from app.domains.conversations.language import PLAIN_WORDS, RULES, Language, is_vietnamese_syllable
 from app.domains.conversations.tokens import read_table, spell, spell_phrase, strip_marks
 
 
@@ -22,6 +22,8 @@ class Emotion(StrEnum):
     SADNESS = "sadness"
     FEAR = "fear"
     ANGER = "anger"
+    HOSTILITY = "hostility"
+    """Against the one who listens: insults, "go away". Anger is about anything else."""
     BOREDOM = "boredom"
 
 
@@ -121,11 +123,8 @@ def lexicon_for(language: Language) -> Lexicon:
     if not plain_only:
         vietnamese.update(_vietnamese())
     # English inside Vietnamese counts unless it could be Vietnamese: "no" is also "full", "ban" is "friend".
-    english = {
-        phrase: entry
-        for phrase, entry in _english().items()
-        if language is Language.MIXED and len(phrase) > 1 or not is_vietnamese_syllable(phrase[0])
-    }
+    could_be = PLAIN_WORDS.__contains__ if language is Language.MIXED else is_vietnamese_syllable
+    english = {phrase: entry for phrase, entry in _english().items() if not could_be(phrase[0])}
     return Lexicon({**english, **vietnamese, **_symbols()}, _PLAIN_ALIASES if plain_only else _ALIASES)
 
 

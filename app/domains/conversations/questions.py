@@ -50,7 +50,8 @@ class _English:
         if any(tuple(words[: len(request)]) == request for request in self._requests):
             return True
         if first in self._auxiliaries:
-            return bool(rest) and rest[0] in self._subjects
+            wish = first in ("have", "has", "did") and rest[:1] and rest[0] in ("a", "an", "the", "it")
+            return bool(rest) and rest[0] in self._subjects and not wish  # "have a nice day"
         if first in self._wh_any:
             return not rest or rest[0] not in self._subjects or first.endswith(("'s", "s", "'re"))
         if first in self._wh_before_auxiliary:

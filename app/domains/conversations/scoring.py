@@ -47,9 +47,9 @@ class ScoringWeights(BaseModel):
     warmth: float = Field(20.0, ge=0, le=1000)
     """Times the user's mean valence, -1 .. 1."""
     confiding: float = Field(0.25, ge=0, le=1)
-    """What is left of the negative valence of a sad or anxious turn: who confides does not reject."""
+    """What is left of the negative valence of a sad, anxious or angry turn: who confides does not reject."""
     hostility: float = Field(20.0, ge=0, le=1000)
-    """Times the share of the user's turns that are angry."""
+    """Times the share of the user's turns that are hostile to the bot."""
     talk: float = Field(1.0, ge=0, le=10)
     greeting: float = Field(0.6, ge=0, le=10)
     game_activity: float = Field(0.8, ge=0, le=10)
@@ -122,15 +122,17 @@ def score_conversation(
     *,
     bot_type: str,
     bot_id: str = "",
+    topic: str | None = None,
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     weights: ScoringWeights = DEFAULT_WEIGHTS,
 ) -> ConversationScore:
     """Score a finished conversation. Deterministic, linear in the log's size; no log makes it raise.
 
-    Entries that are no objects or have no text are left out; `bot_id` names the topic of turns without one.
+    Entries that are no objects or have no text are left out; turns without a topic get
+    `topic`, say the agent's first one, or else what `topic_of_bot` makes of `bot_id`.
     """
-    turns = read_log(conversation_log, default_topic=topic_of_bot(bot_id))
+    turns = read_log(conversation_log, default_topic=topic_name(topic) or topic_of_bot(bot_id))
     feelings, languages = _read_user_turns(turns)
     start, end = _as_utc(start_time), _as_utc(end_time)
     minutes = max(0.0, (end - start).total_seconds() / 60) if start and end else 0.0
@@ -169,11 +171,9 @@ def read_log(conversation_log: Sequence[object], *, default_topic: str = GENERAL
 
 
 def topic_of_bot(bot_id: str) -> str:
-    """ "talk_movie_preference" talks about "movie_preference"."""
+    """ "talk_movie_preference" talks about "movie_preference", who only greets about nothing in particular."""
     name = topic_name(bot_id) or GENERAL
-    for prefix in ("talk_", "game_", "greeting_"):
-        name = name.removeprefix(prefix)
-    return name
+    return GENERAL if name.startswith("greeting") else name.removeprefix("talk_").removeprefix("game_")
 
 
 def _read_user_turns(turns: Sequence[Turn]) -> tuple[dict[int, TurnFeeling], dict[str, int]]:
@@ -200,7 +200,7 @@ def _parts(
         return ScoreParts()
     letters = _mean([sum(map(str.isalpha, turns[index].text)) for index in feelings])
     topics = {turns[index].topic for index in feelings}
-    angry = sum(_is_hostile(feeling) for feeling in feelings.values()) / len(feelings)
+    hostile = sum(_is_hostile(feeling) for feeling in feelings.values()) / len(feelings)
     asked = sum(feeling.asks for feeling in feelings.values())
     return ScoreParts(
         turns=weights.per_turn * min(len(turns), 2 * len(feelings), weights.most_turns),
@@ -209,21 +209,20 @@ def _parts(
         duration=weights.per_minute * min(minutes, weights.most_minutes),
         topics=weights.per_extra_topic * min(len(topics) - 1, weights.most_extra_topics),
         warmth=weights.warmth * _mean([_warmth(feeling, weights) for feeling in feelings.values()]),
-        hostility=-weights.hostility * angry,
+        hostility=0.0 - weights.hostility * hostile,
     )
 
 
 def _warmth(feeling: TurnFeeling, weights: ScoringWeights) -> float:
-    confides = _strongest(feeling) in (Emotion.SADNESS, Emotion.FEAR)
-    return feeling.valence * weights.confiding if feeling.valence < 0 and confides else feeling.valence
+    if feeling.valence >= 0 or _is_hostile(feeling):
+        return feeling.valence
+    strongest = max(feeling.emotions, key=lambda emotion: (feeling.emotions[emotion], emotion), default=None)
+    confides = strongest in (Emotion.SADNESS, Emotion.FEAR, Emotion.ANGER)
+    return feeling.valence * weights.confiding if confides else feeling.valence
 
 
 def _is_hostile(feeling: TurnFeeling) -> bool:
-    return feeling.valence < 0 and _strongest(feeling) is Emotion.ANGER
-
-
-def _strongest(feeling: TurnFeeling) -> Emotion | None:
-    return max(feeling.emotions, key=lambda emotion: (feeling.emotions[emotion], emotion), default=None)
+    return feeling.valence < 0 and Emotion.HOSTILITY in feeling.emotions
 
 
 def _factor(bot_type: str, weights: ScoringWeights) -> float:

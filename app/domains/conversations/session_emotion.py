@@ -26,6 +26,7 @@ class SessionEmotion(StrEnum):
 
 _NEGATIVE: Final = {
     Emotion.ANGER: SessionEmotion.ANGRY,
+    Emotion.HOSTILITY: SessionEmotion.ANGRY,
     Emotion.SADNESS: SessionEmotion.SAD,
     Emotion.FEAR: SessionEmotion.ANXIOUS,
     Emotion.BOREDOM: SessionEmotion.BORED,

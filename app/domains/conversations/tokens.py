@@ -72,7 +72,7 @@ def strip_marks(word: str) -> str:
 @lru_cache(maxsize=16_384)
 def _spell(word: str) -> str:
     decomposed = unicodedata.normalize("NFD", word)
-    tones = "".join(mark for mark in decomposed if mark in TONES)
+    tones = "".join(sorted(mark for mark in decomposed if mark in TONES))
     bare = "".join(mark for mark in decomposed if mark not in TONES)
     return unicodedata.normalize("NFC", bare) + tones
 
