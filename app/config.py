@@ -39,6 +39,8 @@ class DatabaseSettings(Group):
     idle_in_transaction_timeout_ms: Count = 15000
     backoff_first_seconds: Seconds = 0.1
     backoff_most_seconds: Seconds = 5.0
+    prepared_statements: bool = True
+    """Off behind a transaction pooler that does not follow them (PgBouncer before 1.21)."""
     pool_size: Count = 10
     pool_overflow: Annotated[int, Field(ge=0)] = 0
     pool_wait_seconds: Seconds = 5.0

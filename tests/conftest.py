@@ -77,13 +77,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the embedded server itself say nothing about another PostgreSQL."""
-    if not _foreign(config):
-        return
-    left_out = [item for item in items if item.get_closest_marker("embedded")]
+    """Tests of the embedded server say nothing about another PostgreSQL, and it cannot speak TLS."""
+    unfit = {"embedded"} if _foreign(config) else set()
+    if not config.getoption("--pg-bin"):
+        unfit.add("tls")
+    left_out = [item for item in items if unfit & {marker.name for marker in item.iter_markers()}]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("embedded")]
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from app.database.deadline import BoundedAsyncConnection, BoundedConnection, Dea
 from app.errors import ConfigurationError, Unavailable
 
 OLDEST_SERVER = 150000
+SET = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS one (name, value)"
 # What a caller that keeps a connection treats as "it is gone, open another".
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
 
@@ -44,10 +45,11 @@ async def connect(
     try:
         check_server_version(connection.info.server_version)
         connection.limits.per_call = call_timeout or settings.call_timeout_seconds
-        for key, value in (session or {}).items():
-            await connection.execute("SELECT set_config(%s, %s, false)", (key, value))
-        if session and not autocommit:
-            await connection.commit()
+        connection.prepare_threshold = 5 if settings.prepared_statements else None
+        if session:
+            await connection.execute(SET, (list(session), list(session.values())))
+            if not autocommit:
+                await connection.commit()
     except BaseException:
         await connection.close()
         raise
@@ -73,10 +75,11 @@ def connect_sync(
     try:
         check_server_version(connection.info.server_version)
         connection.limits.per_call = call_timeout or settings.call_timeout_seconds
-        for key, value in (session or {}).items():
-            connection.execute("SELECT set_config(%s, %s, false)", (key, value))
-        if session and not autocommit:
-            connection.commit()
+        connection.prepare_threshold = 5 if settings.prepared_statements else None
+        if session:
+            connection.execute(SET, (list(session), list(session.values())))
+            if not autocommit:
+                connection.commit()
     except BaseException:
         connection.close()
         raise

@@ -43,6 +43,13 @@ def test_session_settings_survive_a_rollback_of_the_first_transaction(db_url: st
         assert connection.execute("SHOW lock_timeout").fetchone() == ("77ms",)
 
 
+def test_prepared_statements_can_be_turned_off_for_poolers(db_url: str) -> None:
+    with connect_sync(db_url, name="x", settings=DatabaseSettings(prepared_statements=False)) as connection:
+        for _ in range(10):
+            connection.execute("SELECT %s::int", (1,), prepare=True)
+        assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+
 def test_a_dead_peer_is_noticed_by_the_kernel() -> None:
     info = conninfo_to_dict(connection_string("postgresql://db/app", name="w", settings=DatabaseSettings()))
     assert int(str(info["keepalives"])) == 1

@@ -34,8 +34,10 @@ def open_directory() -> Iterator[Path]:
     _remove_leftovers(home)
     place = Path(tempfile.mkdtemp(prefix="run-", dir=home))
     place.chmod(0o755)
-    held = os.open(place / "lock", os.O_RDWR | os.O_CREAT)
+    held = os.open(place / "lock.new", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
+    # Others look for the final name, so they never find it unlocked while this run lives.
+    (place / "lock.new").rename(place / "lock")
     try:
         yield place
     finally:
