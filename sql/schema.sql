@@ -296,6 +296,314 @@ BEGIN
 END
 $$;
 
+CREATE TABLE public.agent_candidates (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    greeting_agent text,
+    talk_candidates text[] NOT NULL,
+    game_candidates text[] NOT NULL,
+    friendship_level text NOT NULL COLLATE pg_catalog."C",
+    event_id uuid NOT NULL,
+    source_end_time timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE public.agent_candidates IS 'Who may talk to a user next, until expires_at; a conversation with an older end_time never replaces it';
+
+CREATE TABLE public.agent_prompting (
+    agent_id text NOT NULL COLLATE pg_catalog."C",
+    agent_name text NOT NULL,
+    bot_type text NOT NULL COLLATE pg_catalog."C",
+    topics text[] DEFAULT '{}'::text[] NOT NULL,
+    prompt_en text DEFAULT ''::text NOT NULL,
+    prompt_vi text DEFAULT ''::text NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
+    CONSTRAINT agent_prompting_bot_type CHECK ((bot_type = ANY (ARRAY['TALK'::text, 'GREETING'::text, 'GAME_ACTIVITY'::text])))
+);
+
+COMMENT ON TABLE public.agent_prompting IS 'The agents: what they talk about and how they are prompted';
+
+CREATE TABLE public.conversation_events (
+    id uuid NOT NULL,
+    conversation_id text NOT NULL COLLATE pg_catalog."C",
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    bot_type text NOT NULL COLLATE pg_catalog."C",
+    bot_id text NOT NULL,
+    bot_name text NOT NULL,
+    start_time timestamp with time zone NOT NULL,
+    end_time timestamp with time zone NOT NULL,
+    conversation_log jsonb NOT NULL,
+    body_hash bytea NOT NULL,
+    status text DEFAULT 'PENDING'::text NOT NULL COLLATE pg_catalog."C",
+    attempt_count smallint DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone,
+    job_id bigint,
+    created_at timestamp with time zone NOT NULL,
+    processed_at timestamp with time zone,
+    friendship_score_change numeric(8,1),
+    new_friendship_level text COLLATE pg_catalog."C",
+    score jsonb,
+    error_code text COLLATE pg_catalog."C",
+    error_details text,
+    CONSTRAINT conversation_events_bot_type CHECK ((bot_type = ANY (ARRAY['TALK'::text, 'GREETING'::text, 'GAME_ACTIVITY'::text]))),
+    CONSTRAINT conversation_events_outcome CHECK (((status <> 'PROCESSED'::text) OR ((processed_at IS NOT NULL) AND (friendship_score_change IS NOT NULL) AND (new_friendship_level IS NOT NULL)))),
+    CONSTRAINT conversation_events_status CHECK ((status = ANY (ARRAY['PENDING'::text, 'PROCESSED'::text, 'FAILED'::text]))),
+    CONSTRAINT conversation_events_times CHECK ((end_time >= start_time)),
+    CONSTRAINT conversation_events_waits CHECK (((status <> 'PENDING'::text) OR (next_attempt_at IS NOT NULL)))
+);
+
+COMMENT ON TABLE public.conversation_events IS 'One row per ended conversation: what was said, and what became of it';
+
+COMMENT ON COLUMN public.conversation_events.next_attempt_at IS 'While PENDING: when a retry is due, or from when on the fallback may look whether the job is still there';
+
+COMMENT ON COLUMN public.conversation_events.score IS 'What the log gave: turns, questions, emotion, topics, parts of the change';
+
+CREATE TABLE tandem.lease (
+    job_id bigint NOT NULL,
+    token bigint NOT NULL,
+    worker uuid NOT NULL,
+    claimed_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    priority smallint NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    alone boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C"
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
+
+COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
+
+CREATE VIEW tandem.job_status AS
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    'nothing'::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.ready_at AS next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.ready m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    'time'::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.scheduled m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    m.waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    m.blocked_at AS next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.blocked m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'RUNNING'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    m.crashes,
+    m.priority,
+    m.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.claimed_at AS started_at,
+    m.expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.lease m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'SUCCEEDED'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'SUCCEEDED'::text)
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'DEAD'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'DEAD'::text)
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    j.queue,
+    'CANCELLED'::text AS status,
+    NULL::text AS waiting_for,
+    m.attempt,
+    NULL::smallint AS crashes,
+    j.priority,
+    j.partition_key,
+    NULL::timestamp with time zone AS next_attempt_at,
+    m.worker,
+    m.started_at,
+    NULL::timestamp with time zone AS expires_at,
+    m.finished_at,
+    m.error_class,
+    m.reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.done m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+  WHERE (m.outcome = 'CANCELLED'::text);
+
+COMMENT ON VIEW tandem.job_status IS 'Where every job stands; a filter on job_id or status reads only what it needs';
+
+CREATE VIEW public.conversation_event_status AS
+ SELECT e.id AS event_id,
+    e.conversation_id,
+    e.user_id,
+    e.bot_type,
+    e.bot_id,
+    e.bot_name,
+    e.start_time,
+    e.end_time,
+        CASE
+            WHEN ((e.status = 'PENDING'::text) AND (j.status = 'RUNNING'::text)) THEN 'PROCESSING'::text
+            ELSE e.status
+        END AS status,
+    e.attempt_count,
+    e.next_attempt_at,
+    e.created_at,
+    e.processed_at,
+    e.friendship_score_change,
+    e.new_friendship_level,
+    e.score,
+    e.error_code,
+    e.error_details,
+    e.job_id,
+    j.status AS job_status,
+    j.waiting_for AS job_waiting_for,
+    j.attempt AS job_attempt,
+    j.next_attempt_at AS job_next_attempt_at,
+    j.started_at AS job_started_at,
+    j.expires_at AS job_lease_expires_at,
+    j.finished_at AS job_finished_at,
+    j.created_at AS job_created_at
+   FROM (public.conversation_events e
+     LEFT JOIN LATERAL ( SELECT s.status,
+            s.waiting_for,
+            s.attempt,
+            s.next_attempt_at,
+            s.started_at,
+            s.expires_at,
+            s.finished_at,
+            s.created_at
+           FROM tandem.job_status s
+          WHERE (s.job_id = e.job_id)) j ON (true));
+
+COMMENT ON VIEW public.conversation_event_status IS 'Events with the state of their jobs; PROCESSING is derived from the job''s lease and never stored';
+
+CREATE TABLE public.friendship_agent_mapping (
+    friendship_level text NOT NULL COLLATE pg_catalog."C",
+    agent_id text NOT NULL COLLATE pg_catalog."C",
+    weight double precision DEFAULT 1 NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
+    CONSTRAINT friendship_agent_mapping_level CHECK ((friendship_level = ANY (ARRAY['PHASE1_STRANGER'::text, 'PHASE2_ACQUAINTANCE'::text, 'PHASE3_FRIEND'::text]))),
+    CONSTRAINT friendship_agent_mapping_weight CHECK ((weight > (0)::double precision))
+);
+
+COMMENT ON TABLE public.friendship_agent_mapping IS 'Which agents may be chosen at which friendship level, and how gladly';
+
+CREATE TABLE public.friendship_status (
+    user_id text NOT NULL COLLATE pg_catalog."C",
+    friendship_score numeric(14,1) DEFAULT 0 NOT NULL,
+    friendship_level text DEFAULT 'PHASE1_STRANGER'::text NOT NULL COLLATE pg_catalog."C",
+    conversations integer DEFAULT 0 NOT NULL,
+    topic_metrics jsonb DEFAULT '{}'::jsonb NOT NULL,
+    recent_agents jsonb DEFAULT '[]'::jsonb NOT NULL,
+    last_conversation_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT friendship_status_level CHECK ((friendship_level = ANY (ARRAY['PHASE1_STRANGER'::text, 'PHASE2_ACQUAINTANCE'::text, 'PHASE3_FRIEND'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE public.friendship_status IS 'One row per user: the sum of all processed conversations, in whatever order they came';
+
+COMMENT ON COLUMN public.friendship_status.recent_agents IS 'The agents of the last conversations by end time, newest first';
+
 CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -483,177 +791,6 @@ CREATE TABLE tandem.job_kept (
     CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
 );
 
-CREATE TABLE tandem.lease (
-    job_id bigint NOT NULL,
-    token bigint NOT NULL,
-    worker uuid NOT NULL,
-    claimed_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    priority smallint NOT NULL,
-    attempt smallint NOT NULL,
-    crashes smallint NOT NULL,
-    suspect boolean NOT NULL,
-    alone boolean DEFAULT false NOT NULL,
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text COLLATE pg_catalog."C"
-)
-WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
-
-COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
-
-CREATE VIEW tandem.job_status AS
- SELECT m.job_id,
-    j.kind,
-    m.queue,
-    'PENDING'::text AS status,
-    'nothing'::text AS waiting_for,
-    m.attempt,
-    m.crashes,
-    m.priority,
-    m.partition_key,
-    m.ready_at AS next_attempt_at,
-    NULL::uuid AS worker,
-    NULL::timestamp with time zone AS started_at,
-    NULL::timestamp with time zone AS expires_at,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::text AS error_class,
-    NULL::text AS reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.ready m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    m.queue,
-    'PENDING'::text AS status,
-    'time'::text AS waiting_for,
-    m.attempt,
-    m.crashes,
-    m.priority,
-    m.partition_key,
-    m.next_attempt_at,
-    NULL::uuid AS worker,
-    NULL::timestamp with time zone AS started_at,
-    NULL::timestamp with time zone AS expires_at,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::text AS error_class,
-    NULL::text AS reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.scheduled m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    m.queue,
-    'PENDING'::text AS status,
-    m.waiting_for,
-    m.attempt,
-    m.crashes,
-    m.priority,
-    m.partition_key,
-    m.blocked_at AS next_attempt_at,
-    NULL::uuid AS worker,
-    NULL::timestamp with time zone AS started_at,
-    NULL::timestamp with time zone AS expires_at,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::text AS error_class,
-    NULL::text AS reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.blocked m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    m.queue,
-    'RUNNING'::text AS status,
-    NULL::text AS waiting_for,
-    m.attempt,
-    m.crashes,
-    m.priority,
-    m.partition_key,
-    NULL::timestamp with time zone AS next_attempt_at,
-    m.worker,
-    m.claimed_at AS started_at,
-    m.expires_at,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::text AS error_class,
-    NULL::text AS reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.lease m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    j.queue,
-    'SUCCEEDED'::text AS status,
-    NULL::text AS waiting_for,
-    m.attempt,
-    NULL::smallint AS crashes,
-    j.priority,
-    j.partition_key,
-    NULL::timestamp with time zone AS next_attempt_at,
-    m.worker,
-    m.started_at,
-    NULL::timestamp with time zone AS expires_at,
-    m.finished_at,
-    m.error_class,
-    m.reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.done m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-  WHERE (m.outcome = 'SUCCEEDED'::text)
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    j.queue,
-    'DEAD'::text AS status,
-    NULL::text AS waiting_for,
-    m.attempt,
-    NULL::smallint AS crashes,
-    j.priority,
-    j.partition_key,
-    NULL::timestamp with time zone AS next_attempt_at,
-    m.worker,
-    m.started_at,
-    NULL::timestamp with time zone AS expires_at,
-    m.finished_at,
-    m.error_class,
-    m.reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.done m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-  WHERE (m.outcome = 'DEAD'::text)
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    j.queue,
-    'CANCELLED'::text AS status,
-    NULL::text AS waiting_for,
-    m.attempt,
-    NULL::smallint AS crashes,
-    j.priority,
-    j.partition_key,
-    NULL::timestamp with time zone AS next_attempt_at,
-    m.worker,
-    m.started_at,
-    NULL::timestamp with time zone AS expires_at,
-    m.finished_at,
-    m.error_class,
-    m.reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.done m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-  WHERE (m.outcome = 'CANCELLED'::text);
-
-COMMENT ON VIEW tandem.job_status IS 'Where every job stands; a filter on job_id or status reads only what it needs';
-
 CREATE TABLE tandem.key (
     key text NOT NULL COLLATE pg_catalog."C",
     max_running integer,
@@ -781,6 +918,24 @@ ALTER TABLE ONLY tandem.job ATTACH PARTITION tandem.job_1 FOR VALUES FROM ('1000
 
 ALTER TABLE ONLY tandem.job ATTACH PARTITION tandem.job_kept DEFAULT;
 
+ALTER TABLE ONLY public.agent_candidates
+    ADD CONSTRAINT agent_candidates_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.agent_prompting
+    ADD CONSTRAINT agent_prompting_pkey PRIMARY KEY (agent_id);
+
+ALTER TABLE ONLY public.conversation_events
+    ADD CONSTRAINT conversation_events_conversation UNIQUE (conversation_id);
+
+ALTER TABLE ONLY public.conversation_events
+    ADD CONSTRAINT conversation_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.friendship_agent_mapping
+    ADD CONSTRAINT friendship_agent_mapping_pkey PRIMARY KEY (friendship_level, agent_id);
+
+ALTER TABLE ONLY public.friendship_status
+    ADD CONSTRAINT friendship_status_pkey PRIMARY KEY (user_id);
+
 ALTER TABLE ONLY tandem.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -856,6 +1011,8 @@ ALTER TABLE ONLY tandem.unique_key
 ALTER TABLE ONLY tandem.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+CREATE INDEX conversation_events_pending ON public.conversation_events USING btree (next_attempt_at) WHERE (status = 'PENDING'::text);
+
 CREATE INDEX attempt_job ON ONLY tandem.attempt USING btree (job_id, finished_at);
 
 CREATE INDEX attempt_0_job_id_finished_at_idx ON tandem.attempt_0 USING btree (job_id, finished_at);
@@ -915,3 +1072,6 @@ ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_1_pkey;
 ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_kept_pkey;
 
 CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
+
+ALTER TABLE ONLY public.friendship_agent_mapping
+    ADD CONSTRAINT friendship_agent_mapping_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES public.agent_prompting(agent_id) ON DELETE CASCADE;
