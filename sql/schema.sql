@@ -69,11 +69,16 @@ CREATE FUNCTION tandem.enqueue_jobs(kinds text[], payloads jsonb[], queues text[
     AS $$
 #variable_conflict use_column
 DECLARE
-    at timestamptz := tandem.clock();
+    at timestamptz;
     ids bigint[];
 BEGIN
-    -- The transaction has its xid before any position: the safe floor rests on that order.
+    -- The transaction has its xid before any position and before the clock is read: the floors rest on that order.
     PERFORM pg_current_xact_id();
+    at := tandem.clock();
+    -- One day beyond the limit of 366 leaves room for the producer's clock; 'infinity' could not even be read back.
+    IF EXISTS (SELECT FROM unnest(run_ats) AS u(run_at) WHERE u.run_at > at + interval '367 days') THEN
+        RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (
             SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
@@ -101,8 +106,12 @@ CREATE FUNCTION tandem.enqueue_unique(at timestamp with time zone, kinds text[],
 DECLARE
     ids bigint[]; owners bigint[]; hashes bytea[]; same boolean[]; fresh bigint[];
 BEGIN
+    IF EXISTS (SELECT FROM unnest(unique_keys, unique_scopes, unique_periods) AS u(key, scope, period)
+               WHERE u.key IS NOT NULL AND (coalesce(u.scope, 'forever') = 'period') <> (u.period IS NOT NULL)) THEN
+        RAISE EXCEPTION 'a period goes with unique scope ''period'', and only with it' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT array_agg(nextval('tandem.job_id') ORDER BY u.ord), array_agg(sha256(convert_to(u.body::text, 'UTF8')) ORDER BY u.ord)
-    INTO ids, hashes FROM unnest(payloads) WITH ORDINALITY AS u(body, ord);
+    INTO ids, hashes FROM unnest(kinds, payloads) WITH ORDINALITY AS u(kind, body, ord) WHERE u.ord <= cardinality(kinds);
     WITH input AS MATERIALIZED (
         SELECT u.ord, u.id, u.hash, u.key, coalesce(u.scope, 'forever') AS scope, coalesce(u.queue, 'default') AS queue,
                at + u.period AS expires_at
@@ -273,10 +282,11 @@ CREATE FUNCTION tandem.wake_at_commit(lane integer) RETURNS void
 DECLARE
     mark text := 'tandem.wake_' || lane;
     xid text := pg_current_xact_id()::text;
+    place tid;
 BEGIN
-    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
-        PERFORM set_config(mark, xid, true);
-        INSERT INTO tandem.wake_request (lane) VALUES (lane);
+    IF split_part(coalesce(current_setting(mark, true), ''), ' ', 1) <> xid THEN
+        INSERT INTO tandem.wake_request (lane) VALUES (lane) RETURNING ctid INTO place;
+        PERFORM set_config(mark, xid || ' ' || place, true);
     END IF;
 END
 $$;
@@ -289,8 +299,11 @@ CREATE FUNCTION tandem.wake_requested() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+DECLARE
+    place text := split_part(coalesce(current_setting('tandem.wake_' || NEW.lane, true), ''), ' ', 2);
 BEGIN
-    DELETE FROM tandem.wake_request WHERE lane = NEW.lane;
+    -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
+    DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;
     PERFORM tandem.wake(ARRAY[NEW.lane]);
     RETURN NULL;
 END

@@ -191,7 +191,7 @@ class Store:
         return row[0], row[1]
 
     async def read_snapshot(self) -> tuple[int, int]:
-        """(xmin, xmax) of a fresh snapshot."""
+        """(xmin of a fresh snapshot, a transaction id above all that had begun before)."""
         row = (await self._all("floors", "read_snapshot", {}))[0]
         return row[0], row[1]
 

@@ -13,11 +13,16 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    at timestamptz := tandem.clock();
+    at timestamptz;
     ids bigint[];
 BEGIN
-    -- The transaction has its xid before any position: the safe floor rests on that order.
+    -- The transaction has its xid before any position and before the clock is read: the floors rest on that order.
     PERFORM pg_current_xact_id();
+    at := tandem.clock();
+    -- One day beyond the limit of 366 leaves room for the producer's clock; 'infinity' could not even be read back.
+    IF EXISTS (SELECT FROM unnest(run_ats) AS u(run_at) WHERE u.run_at > at + interval '367 days') THEN
+        RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (
             SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane

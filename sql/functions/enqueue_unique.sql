@@ -12,8 +12,12 @@ AS $$
 DECLARE
     ids bigint[]; owners bigint[]; hashes bytea[]; same boolean[]; fresh bigint[];
 BEGIN
+    IF EXISTS (SELECT FROM unnest(unique_keys, unique_scopes, unique_periods) AS u(key, scope, period)
+               WHERE u.key IS NOT NULL AND (coalesce(u.scope, 'forever') = 'period') <> (u.period IS NOT NULL)) THEN
+        RAISE EXCEPTION 'a period goes with unique scope ''period'', and only with it' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT array_agg(nextval('tandem.job_id') ORDER BY u.ord), array_agg(sha256(convert_to(u.body::text, 'UTF8')) ORDER BY u.ord)
-    INTO ids, hashes FROM unnest(payloads) WITH ORDINALITY AS u(body, ord);
+    INTO ids, hashes FROM unnest(kinds, payloads) WITH ORDINALITY AS u(kind, body, ord) WHERE u.ord <= cardinality(kinds);
     WITH input AS MATERIALIZED (
         SELECT u.ord, u.id, u.hash, u.key, coalesce(u.scope, 'forever') AS scope, coalesce(u.queue, 'default') AS queue,
                at + u.period AS expires_at

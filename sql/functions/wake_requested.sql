@@ -2,8 +2,11 @@
 CREATE OR REPLACE FUNCTION tandem.wake_requested() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    place text := split_part(coalesce(current_setting('tandem.wake_' || NEW.lane, true), ''), ' ', 2);
 BEGIN
-    DELETE FROM tandem.wake_request WHERE lane = NEW.lane;
+    -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
+    DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;
     PERFORM tandem.wake(ARRAY[NEW.lane]);
     RETURN NULL;
 END

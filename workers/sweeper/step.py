@@ -36,8 +36,8 @@ class Step(ABC):
 class Settled:
     """Positions and moments below which no running transaction can add a row any more.
 
-    A sample is settled once the snapshot's xmin has reached the xmax seen after it: every transaction that could
-    have drawn an earlier position, or read an earlier clock, has ended.
+    A sample is settled once the snapshot's xmin has reached the boundary drawn after it: every transaction that
+    could have drawn an earlier position, or read an earlier clock, has ended.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Settled:
     async def sample(self, store: Store) -> None:
         """Take a sample and settle those whose transactions have all ended."""
         position, at = await store.sample_position()
-        xmin, xmax = await store.read_snapshot()
-        self._open.append((position, at, xmax))
+        xmin, boundary = await store.read_snapshot()
+        self._open.append((position, at, boundary))
         while self._open and self._open[0][2] <= xmin:
             self.position, self.at, _ = self._open.popleft()

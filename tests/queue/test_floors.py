@@ -1,0 +1,75 @@
+"""The safe floor: it follows what is claimed, and never passes a row that can still appear."""
+
+from typing import Any
+
+import psycopg
+
+from app.queue.store import Store
+from tests.support.claims import add, claim, every_lane, rows, value, worker_connection
+from workers.sweeper.floors import MoveFloors
+from workers.sweeper.step import Settled
+
+DEFAULT_LANE = ("default", 5)
+
+
+async def safe_floor(connection: psycopg.AsyncConnection[Any], queue: str = "default") -> int:
+    return (await Store(connection).read_floors([queue])).get((queue, 5), 0)
+
+
+async def declare(connection: psycopg.AsyncConnection[Any], *queues: str) -> None:
+    await Store(connection).declare_queues(queues or ("default",))
+
+
+async def test_the_floor_follows_what_is_claimed(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        await declare(connection)
+        mover = MoveFloors(Settled())
+        await add(connection, 5)
+        await mover.run_once(connection)
+        assert await safe_floor(connection) == 1
+        await claim(connection, 3)
+        await mover.run_once(connection)
+        assert await safe_floor(connection) == 4
+        await claim(connection, 2)
+        await mover.run_once(connection)
+        assert await safe_floor(connection) == 6, "past the sample, nothing is left"
+
+
+async def test_the_floor_waits_for_a_producer_that_has_its_position_but_has_not_committed(
+    db_url: str,
+) -> None:
+    async with (
+        await worker_connection(db_url) as mine,
+        await psycopg.AsyncConnection.connect(db_url) as late,
+    ):
+        await declare(mine)
+        mover = MoveFloors(Settled())
+        [missing] = await add(late)
+        for _ in range(3):
+            await mover.run_once(mine)
+        assert await safe_floor(mine) <= 1
+        await late.commit()
+        assert [job.id for job in await claim(mine, lanes=every_lane(floor=await safe_floor(mine)))] == [
+            missing
+        ]
+
+
+async def test_the_floor_waits_for_a_late_producer_behind_others_that_end_earlier(db_url: str) -> None:
+    # The second producer's transaction id lies above the highest one that has ended: a snapshot's xmax is no bound.
+    async with (
+        await worker_connection(db_url) as mine,
+        await psycopg.AsyncConnection.connect(db_url) as first,
+        await psycopg.AsyncConnection.connect(db_url) as second,
+    ):
+        await declare(mine)
+        mover = MoveFloors(Settled())
+        await add(first)
+        [missing] = await add(second)
+        await mover.run_once(mine)
+        await first.commit()
+        await claim(mine)
+        for _ in range(3):
+            await mover.run_once(mine)
+        await second.commit()
+        floor = await safe_floor(mine)
+        assert [job.id for job in await claim(mine, lanes=every_lane(floor=floor))] == [missing], floor
