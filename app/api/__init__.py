@@ -1,0 +1,1 @@
+"""The HTTP edge that all applications share: strict bodies, problems, request ids, health. Knows no domain."""

@@ -1,0 +1,13 @@
+"""Facts that the HTTP edge reports on the fact bus; observability turns them into metrics."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """A request was answered. `route` is the path's template, "" when none matched: it bounds what a label can hold."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float

@@ -1,0 +1,62 @@
+"""The HTTP face of the conversations: paths, status codes and headers. What happens is in service.py."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.body import LARGE, read_json, validate
+from app.api.dependencies import AccessDep, SettingsDep
+from app.api.openapi import json_body, problems
+from app.domains.conversations import service
+from app.domains.conversations.schemas import Accepted, CandidatesState, ConversationState, EndConversation
+
+router = APIRouter(tags=["conversations"])
+_ENDED: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": Accepted,
+    "responses": problems(400, 409, 413, 415, 422, 503),
+    "openapi_extra": json_body(EndConversation),
+}
+
+
+@router.post("/v1/conversations/end", summary="Report the end of a conversation", **_ENDED)
+@router.post("/conversations/end", summary="The same at its old address", **_ENDED)
+async def end_conversation(
+    request: Request, response: Response, access: AccessDep, settings: SettingsDep
+) -> Accepted:
+    """Write the event and its job in one transaction; workers start at once.
+
+    Safe to repeat: the same body gives the same ids, another body for the same conversation_id gives 409. After a 503
+    repeat the call unchanged.
+    """
+    body = await read_json(request, limit=settings.api.body_limit_bytes)
+
+    def read() -> dict[str, Any]:
+        return service.prepare(validate(EndConversation, body), body.document, settings.conversations)
+
+    values = await asyncio.to_thread(read) if len(body.raw) > LARGE else read()
+    async with access.write_at_once() as connection:
+        accepted = await service.end_conversation(connection, values)
+    response.headers["Location"] = f"/v1/conversations/{values['conversation_id']}"
+    return accepted
+
+
+@router.get(
+    "/v1/conversations/{conversation_id}",
+    summary="What became of a conversation",
+    responses=problems(404, 503),
+)
+async def get_conversation(conversation_id: str, access: AccessDep) -> ConversationState:
+    """Event, job and outcome."""
+    async with access.read() as connection:
+        return await service.find_conversation(connection, conversation_id)
+
+
+@router.get(
+    "/v1/users/{user_id}/candidates", summary="Who talks to the user next", responses=problems(404, 503)
+)
+async def get_candidates(user_id: str, access: AccessDep) -> CandidatesState:
+    """The agents chosen after the user's last conversation; they expire after 12 hours."""
+    async with access.read() as connection:
+        return await service.find_candidates(connection, user_id)

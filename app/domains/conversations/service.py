@@ -1,0 +1,105 @@
+"""What callers can do: report the end of a conversation, and ask what became of it. Knows no HTTP."""
+
+from hashlib import sha256
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.ids import uuid7
+from app.api.strict_json import canonical
+from app.config import ConversationSettings
+from app.context import present
+from app.domains.conversations import repository
+from app.domains.conversations.errors import (
+    ConversationConflict,
+    ConversationUnknown,
+    LogTooLarge,
+    NoCandidates,
+)
+from app.domains.conversations.schemas import (
+    ID,
+    Accepted,
+    CandidatesState,
+    ConversationState,
+    EndConversation,
+    EventState,
+    JobState,
+    Outcome,
+)
+from app.errors import Unavailable
+
+MOST_RIVALS: Final = 3
+
+
+def prepare(
+    request: EndConversation, document: dict[str, Any], settings: ConversationSettings
+) -> dict[str, Any]:
+    """The statement's values for a validated body. Raises LogTooLarge.
+
+    The hash is taken over the canonical document as it came: the same JSON in another order is the same body.
+    """
+    log = canonical(document["conversation_log"])
+    size = len(log.encode())
+    if size > settings.log_limit_bytes:
+        raise LogTooLarge(size, settings.log_limit_bytes)
+    rest = canonical({name: value for name, value in document.items() if name != "conversation_log"})
+    context = {"request_id": str(present().get("request_id", "")), "conversation_id": request.conversation_id}
+    return {
+        "id": uuid7(),
+        "conversation_id": request.conversation_id,
+        "user_id": request.profile_id,
+        "bot_type": request.bot_type,
+        "bot_id": request.bot_id,
+        "bot_name": request.bot_name,
+        "start_time": request.start_time,
+        "end_time": request.end_time,
+        "conversation_log": log,
+        "body_hash": sha256(f"{rest}\n{log}".encode()).digest(),
+        "fallback": f"{settings.fallback_delay_seconds} seconds",
+        "context": canonical(context),
+    }
+
+
+async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dict[str, Any]) -> Accepted:
+    """Write event and job in one transaction, or answer those of the first call.
+
+    `connection` commits each statement. Raises ConversationConflict when the first call had another body.
+    """
+    for _ in range(MOST_RIVALS):
+        written = await repository.end_conversation(connection, values)
+        if written is None:
+            continue
+        if not written.same_body:
+            raise ConversationConflict
+        return Accepted.model_validate(written._asdict(), extra="ignore")
+    raise Unavailable("database-busy", "too many calls for this conversation at once; nothing was done")
+
+
+async def find_conversation(connection: AsyncConnection, conversation_id: str) -> ConversationState:
+    """Event, job and outcome. Raises ConversationUnknown."""
+    row = (
+        await repository.find_conversation(connection, conversation_id) if ID.match(conversation_id) else None
+    )
+    if row is None:
+        raise ConversationUnknown
+    job = {name.removeprefix("job_"): value for name, value in row.items() if name.startswith("job_")}
+    job["job_id"] = row["job_id"]
+    ended = row["status"] in ("PROCESSED", "FAILED") or row["error_code"] is not None
+    return ConversationState(
+        conversation_id=row["conversation_id"],
+        event_id=row["event_id"],
+        job_id=row["job_id"],
+        status=row["status"],
+        event=EventState.model_validate(row, extra="ignore"),
+        job=JobState.model_validate(job, extra="ignore") if row["job_id"] is not None else None,
+        outcome=Outcome.model_validate(row, extra="ignore") if ended else None,
+    )
+
+
+async def find_candidates(connection: AsyncConnection, user_id: str) -> CandidatesState:
+    """The user's next agents. Raises NoCandidates when there are none, or they have expired."""
+    row = await repository.find_candidates(connection, user_id) if ID.match(user_id) else None
+    if row is None:
+        raise NoCandidates
+    return CandidatesState.model_validate(row, extra="ignore")

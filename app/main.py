@@ -1,0 +1,64 @@
+"""create_app(): the API process put together from its parts. Wiring only.
+
+`uvicorn --factory app.main:create_app`, or `tandem api`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api import health, openapi, problems
+from app.api.access import Access
+from app.api.edge import Edge
+from app.api.health import Readiness
+from app.config import Settings, load_settings
+from app.database.location import database
+from app.domains.conversations.router import router as conversations
+
+DESCRIPTION = """A PostgreSQL-native transactional job queue: an event and the job it causes commit together.
+
+Errors are problem details (RFC 9457). After a 503 repeat the call unchanged: no call is ever half done."""
+
+
+def create_app(settings: Settings | None = None, *, url: str | None = None) -> FastAPI:
+    """The application. Without `url` it works on the settings' database, else on the checkout's embedded one."""
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Tandem",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, url),
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Edge)
+    app.include_router(conversations)
+    app.include_router(health.router)
+    return app
+
+
+def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            access = Access(await _address(stack, settings, url), settings)
+            stack.push_async_callback(access.close)
+            app.state.access = access
+            app.state.readiness = Readiness(access)
+            yield
+
+    return lifespan
+
+
+async def _address(stack: AsyncExitStack, settings: Settings, url: str | None) -> str:
+    """The database's address; starts the embedded server if need be, in a thread because that takes a while."""
+    if url is not None:
+        return url
+    place = database(settings)
+    location = await asyncio.to_thread(place.__enter__)
+    stack.push(place.__exit__)
+    return location.url
