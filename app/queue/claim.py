@@ -49,7 +49,7 @@ class Floors:
     def ahead(self) -> list[Lane]:
         """Lanes from the fast floors on: the cheap look for new rows."""
         return [
-            Lane(*lane, max(self._fast.get(lane, 0), self._safe.get(lane, 0)), END) for lane in self._order
+            Lane(*lane, max(self._fast.get(lane, 0), self._safe.get(lane, 0)), END) for lane in self._lanes()
         ]
 
     def everything(self) -> list[Lane]:
@@ -65,7 +65,6 @@ class Floors:
         queues: Sequence[str] = self.queues
         if len(queues) > 1:
             # Weighted sampling without replacement: Efraimidis and Spirakis, 2006.
-            queues = sorted(
-                queues, key=lambda queue: random.random() ** (1 / self._weights[queue]), reverse=True
-            )  # noqa: S311
+            keys = {queue: random.random() ** (1 / self._weights[queue]) for queue in queues}  # noqa: S311 - no secret
+            queues = sorted(queues, key=keys.__getitem__, reverse=True)
         return [(queue, priority) for queue in queues for priority in reversed(PRIORITIES)]
