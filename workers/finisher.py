@@ -14,12 +14,12 @@ from app import events
 from app.database.connect import CONNECTION_LOST
 from app.database.reconnecting import Reconnecting
 from app.queue.facts import Ended, Outcome
-from app.queue.finish import Finish, Finished, finish_batch
+from app.queue.finish import Finished, finish_batch
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry, Transition
 from app.queue.retry import Failure, Verdict
 from app.queue.settle import FailedJob, settle
-from app.queue.store import Failed, Store
+from app.queue.store import Failed, Finish, Store
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -154,7 +154,10 @@ class Finisher(Service):
 
     async def _write_successes(self) -> None:
         taken = [self._successes.popleft() for _ in range(min(len(self._successes), self.batch))]
-        rows: list[Finish] = [(job.id, job.token, seconds * 1000, result) for job, seconds, result in taken]
+        rows = [
+            Finish(job.id, job.token, seconds * 1000, result, self._ttl(job, result))
+            for job, seconds, result in taken
+        ]
         report = await self._until_known(rows)
         reasons = {row[0]: reason for row, reason in report.refused}
         ended: list[Outcome] = []
@@ -167,6 +170,10 @@ class Finisher(Service):
             self.inbox.ended(job.id, job.token)
             ended.append(Outcome(job, "lost" if job.id in report.fenced else "success", seconds))
         events.publish(Ended(ended))
+
+    def _ttl(self, job: ClaimedJob, result: str | None) -> float | None:
+        kind = None if result is None else self.registry.get(job.kind)
+        return kind.result_ttl if kind is not None else None
 
     async def _until_known(self, rows: Sequence[Finish]) -> Finished:
         repeated = False

@@ -1,6 +1,6 @@
 """Ending jobs in batches: what is ours, what was fenced off, and what to do with one bad row among good ones.
 
-A row is (job, token, milliseconds run, result as JSON text). Runs in autocommit: each call is one transaction.
+Runs in autocommit: each call is one transaction.
 """
 
 from collections.abc import Sequence
@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from app.queue.store import Store
-
-Finish = tuple[int, int, float, str | None]
+from app.queue.store import Finish, Store
 
 
 @dataclass(slots=True)

@@ -45,7 +45,8 @@ class Kind:
 
     `payload` is the handler's payload type (a pydantic model, a dataclass, or dict). `timeout` and `hard_timeout`
     are seconds: at the first the handler is told to stop, at the second it is given up (a process is killed).
-    `concurrency` bounds how many run at once in one process. `hook` runs in the transaction of every change of
+    `concurrency` bounds how many run at once in one process. `result_ttl` are the
+    seconds for which results are kept (as long as the job, if None). `hook` runs in the transaction of every change of
     such a job that its handler did not make: retry, death, cancel, rescue, redrive.
     """
 
@@ -58,6 +59,7 @@ class Kind:
     concurrency: int | None = None
     retry: Retrying = field(default_factory=Retrying)
     crash_limit: int = 3
+    result_ttl: float | None = None
     hook: Hook | None = None
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from app.errors import AppError, InvalidInput
-from app.queue.store import Store, statement
+from app.queue.store import Finish, Store, statement
 
 
 class LeaseLost(AppError):
@@ -29,10 +29,16 @@ async def fence(connection: AsyncConnection[Any], job_id: int, token: int) -> No
 
 
 async def complete(
-    connection: AsyncConnection[Any], job_id: int, token: int, *, ran_ms: float, result: str | None
+    connection: AsyncConnection[Any],
+    job_id: int,
+    token: int,
+    *,
+    ran_ms: float,
+    result: str | None,
+    ttl: float | None = None,
 ) -> None:
     """End the job as the last statement of its transaction. Raises LeaseLost."""
-    if not await Store(connection).finish_jobs([(job_id, token, ran_ms, result)]):
+    if not await Store(connection).finish_jobs([Finish(job_id, token, ran_ms, result, ttl)]):
         raise LeaseLost(job_id)
 
 
@@ -54,10 +60,16 @@ def fence_sync(connection: psycopg.Connection[Any], job_id: int, token: int) -> 
 
 
 def complete_sync(
-    connection: psycopg.Connection[Any], job_id: int, token: int, *, ran_ms: float, result: str | None
+    connection: psycopg.Connection[Any],
+    job_id: int,
+    token: int,
+    *,
+    ran_ms: float,
+    result: str | None,
+    ttl: float | None = None,
 ) -> None:
     """`complete` for synchronous connections."""
-    params = {"job_ids": [job_id], "tokens": [token], "ran_ms": [ran_ms], "results": [result]}
+    params = {"job_ids": [job_id], "tokens": [token], "ran_ms": [ran_ms], "results": [result], "ttls": [ttl]}
     if connection.execute(statement("finish", "finish_jobs"), params).fetchone() is None:
         raise LeaseLost(job_id)
 

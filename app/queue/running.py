@@ -147,7 +147,12 @@ class Job(Generic[Payload]):
 
     async def _complete(self, connection: psycopg.AsyncConnection[Any], opened: JobTransaction) -> None:
         await lease.complete(
-            connection, self.id, self.claimed.token, ran_ms=self.ran_ms, result=encode_result(opened.result)
+            connection,
+            self.id,
+            self.claimed.token,
+            ran_ms=self.ran_ms,
+            result=encode_result(opened.result),
+            ttl=self.kind.result_ttl,
         )
 
     def _ensure_open(self) -> None:

@@ -38,6 +38,16 @@ def statement(area: str, name: str) -> bytes:
     return "\n".join(line for line in lines if not line.startswith("--")).encode()
 
 
+class Finish(NamedTuple):
+    """A job that succeeded: its result as JSON text, and the seconds after which the result may be forgotten."""
+
+    job_id: int
+    token: int
+    ran_ms: float
+    result: str | None = None
+    ttl: float | None = None
+
+
 class Lane(NamedTuple):
     """One priority band of one queue, and the positions to look at: [floor, ceiling)."""
 
@@ -123,13 +133,14 @@ class Store:
 
     # --- finish --------------------------------------------------------------------------------------------
 
-    async def finish_jobs(self, rows: Sequence[tuple[int, int, float, str | None]]) -> set[int]:
-        """Finish (job, token, ran_ms, result) as SUCCEEDED; answers the ids that were still ours."""
+    async def finish_jobs(self, rows: Sequence[Finish]) -> set[int]:
+        """Finish jobs as SUCCEEDED; answers the ids that were still ours."""
         params = {
-            "job_ids": [row[0] for row in rows],
-            "tokens": [row[1] for row in rows],
-            "ran_ms": [row[2] for row in rows],
-            "results": [row[3] for row in rows],
+            "job_ids": [row.job_id for row in rows],
+            "tokens": [row.token for row in rows],
+            "ran_ms": [row.ran_ms for row in rows],
+            "results": [row.result for row in rows],
+            "ttls": [row.ttl for row in rows],
         }
         return {row[0] for row in await self._all("finish", "finish_jobs", params)}
 
@@ -224,6 +235,28 @@ class Store:
     async def start_partition(self, number: int) -> int:
         """Let ids go on in that partition; answers where they stand."""
         return int((await self._all("partitions", "start_partition", {"number": number}))[0][0])
+
+    async def find_survivors(self, number: int, *, retention: timedelta, most: int) -> list[int] | None:
+        """The ids that must outlive a partition; None while it is too young to be dropped."""
+        params = {"number": number, "retention": retention, "most": most}
+        return cast(list[int] | None, (await self._all("partitions", "find_survivors", params))[0][0])
+
+    async def drop_partition(self, number: int, survivors: Sequence[int]) -> int:
+        """Drop one partition; answers how many survivors moved."""
+        params = {"number": number, "survivors": list(survivors)}
+        return int((await self._all("partitions", "drop_partition", params))[0][0])
+
+    async def forget_kept(self, *, retention: timedelta, most: int) -> int:
+        """Delete kept jobs past their retention; answers how many."""
+        return len(await self._all("partitions", "forget_kept", {"retention": retention, "most": most}))
+
+    async def expire_results(self, *, most: int) -> int:
+        """Forget results past their time to live; answers how many."""
+        return len(await self._all("partitions", "expire_results", {"most": most}))
+
+    async def expire_unique_keys(self, *, most: int) -> int:
+        """Forget unique keys whose period is over; answers how many."""
+        return len(await self._all("partitions", "expire_unique_keys", {"most": most}))
 
     # --- leader, worker, wake ------------------------------------------------------------------------------
 

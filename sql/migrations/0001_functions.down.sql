@@ -1,4 +1,6 @@
 -- Removes the queue's functions.
+DROP FUNCTION IF EXISTS tandem.drop_partition CASCADE;
+DROP FUNCTION IF EXISTS tandem.partition_survivors CASCADE;
 DROP FUNCTION IF EXISTS tandem.add_partition CASCADE;
 DROP FUNCTION IF EXISTS tandem.enqueue CASCADE;
 DROP FUNCTION IF EXISTS tandem.enqueue_jobs CASCADE;

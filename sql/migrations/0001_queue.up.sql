@@ -95,8 +95,10 @@ CREATE TABLE tandem.done (
     fingerprint   text COLLATE "C",
     reason        text,
     result        jsonb,
+    result_expires_at timestamptz,
     PRIMARY KEY (job_id)
 ) PARTITION BY RANGE (job_id);
+CREATE INDEX done_result_expires ON tandem.done (result_expires_at) WHERE result_expires_at IS NOT NULL;
 CREATE INDEX done_dead ON tandem.done (finished_at) WHERE outcome = 'DEAD';
 CREATE INDEX done_cancelled ON tandem.done (finished_at) WHERE outcome = 'CANCELLED';
 COMMENT ON TABLE tandem.done IS 'Jobs that came to an end; the same ranges of ids as job';

@@ -16,7 +16,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.retry import Failure
 from app.queue.settle import FailedJob, settle
-from app.queue.store import Failed, Store
+from app.queue.store import Failed, Finish, Store
 from tests.support.claims import LEASE, claim, every_lane
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
@@ -116,7 +116,7 @@ async def _end_some(connection: psycopg.AsyncConnection[Any], states: States) ->
     jobs = states.jobs
     jobs["succeeded"] = [await enqueue(connection, "plain") for _ in range(3)]
     held = await _claimed(connection, jobs["succeeded"])
-    assert await Store(connection).finish_jobs([(job.id, job.token, 40.0, '{"ok": true}') for job in held])
+    assert await Store(connection).finish_jobs([Finish(job.id, job.token, 40.0, '{"ok": true}') for job in held])
     jobs["dead"] = [await enqueue(connection, "plain") for _ in range(3)]
     for number, job in enumerate(await _claimed(connection, jobs["dead"])):
         await fail(

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from workers.sweeper.partitions import KeepPartitions
 from workers.sweeper.promote import PromoteJobs
 from workers.sweeper.reconcile import Reconcile, Reconciler
 from workers.sweeper.rescue import RescueJobs
+from workers.sweeper.retention import DropPartitions, ForgetExpired
 from workers.sweeper.step import Moved, Settled, Step
 
 _log = logging.getLogger(__name__)
@@ -48,12 +50,15 @@ class StepReport:
 def all_steps(registry: Registry, reconcilers: Sequence[Reconciler], settings: SweeperSettings) -> list[Step]:
     """The steps of this service, in the order in which a single pass runs them."""
     settled = Settled()
+    retention = timedelta(days=settings.retention_days)
     return [
         MoveFloors(settled, every=min(1.0, settings.every_seconds)),
         PromoteJobs(settled, every=min(0.5, settings.every_seconds), batch=settings.batch),
         RescueJobs(registry, settled, every=settings.every_seconds),
         *(Reconcile(one) for one in reconcilers),
         KeepPartitions(),
+        DropPartitions(retention=retention),
+        ForgetExpired(retention=retention, batch=settings.batch),
     ]
 
 
