@@ -28,6 +28,41 @@ CREATE FUNCTION tandem.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     RETURN (clock_timestamp() + COALESCE((NULLIF(current_setting('tandem.clock_offset'::text, true), ''::text))::interval, '00:00:00'::interval));
 
+CREATE FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    first bigint := number * 100000000;
+    past bigint := (number + 1) * 100000000;
+    parent text;
+    child text;
+    id_column text;
+    names text;
+BEGIN
+    LOCK TABLE tandem.job, tandem.done, tandem.attempt IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (
+        SELECT FROM (SELECT r.job_id FROM tandem.ready AS r WHERE r.job_id >= first AND r.job_id < past
+                     UNION ALL SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
+                     UNION ALL SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
+                     UNION ALL SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past) AS m
+        WHERE m.job_id <> ALL (survivors)) THEN
+        RAISE EXCEPTION 'partition % has unfinished jobs that are not among the survivors', number USING ERRCODE = 'object_in_use';
+    END IF;
+    FOREACH parent IN ARRAY ARRAY['attempt', 'done', 'job'] LOOP
+        child := format('%s_%s', parent, number);
+        id_column := CASE parent WHEN 'job' THEN 'id' ELSE 'job_id' END;
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO names FROM pg_attribute AS a
+        WHERE a.attrelid = format('tandem.%I', parent)::regclass AND a.attnum > 0 AND NOT a.attisdropped;
+        EXECUTE format('ALTER TABLE tandem.%I DETACH PARTITION tandem.%I', parent, child);
+        EXECUTE format('INSERT INTO tandem.%I (%s) SELECT %s FROM tandem.%I WHERE %I = ANY ($1)', parent, names, names, child, id_column)
+            USING survivors;
+        EXECUTE format('DROP TABLE tandem.%I', child);
+    END LOOP;
+    RETURN cardinality(survivors);
+END
+$_$;
+
 CREATE FUNCTION tandem.enqueue(kind text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text, priority integer DEFAULT 5, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, partition_key text DEFAULT NULL::text, event_id uuid DEFAULT NULL::uuid, unique_key text DEFAULT NULL::text, unique_scope text DEFAULT 'forever'::text, unique_period interval DEFAULT NULL::interval, policy jsonb DEFAULT NULL::jsonb, context jsonb DEFAULT NULL::jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -169,6 +204,7 @@ CREATE TABLE tandem.done (
     fingerprint text COLLATE pg_catalog."C",
     reason text,
     result jsonb,
+    result_expires_at timestamp with time zone,
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 )
 PARTITION BY RANGE (job_id);
@@ -255,6 +291,31 @@ WITH input AS MATERIALIZED (
 INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
 SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
 FROM input WHERE coalesce(run_at <= at, true)
+$$;
+
+CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    first bigint := number * 100000000;
+    past bigint := (number + 1) * 100000000;
+    survivors bigint[];
+BEGIN
+    IF coalesce((SELECT j.created_at > before FROM tandem.job AS j WHERE j.id >= first AND j.id < past
+                 ORDER BY j.id DESC LIMIT 1), false) THEN
+        RETURN NULL;
+    END IF;
+    SELECT coalesce(array_agg(s.job_id), '{}') INTO survivors FROM (
+        SELECT u.job_id FROM (
+            SELECT r.job_id FROM tandem.ready AS r WHERE r.job_id >= first AND r.job_id < past
+            UNION SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
+            UNION SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
+            UNION SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past
+            UNION SELECT d.job_id FROM tandem.done AS d WHERE d.job_id >= first AND d.job_id < past AND d.finished_at > before
+        ) AS u LIMIT most + 1) AS s;
+    RETURN CASE WHEN cardinality(survivors) <= most THEN survivors END;
+END
 $$;
 
 CREATE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
@@ -705,6 +766,7 @@ CREATE TABLE tandem.done_0 (
     fingerprint text COLLATE pg_catalog."C",
     reason text,
     result jsonb,
+    result_expires_at timestamp with time zone,
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 );
 
@@ -720,6 +782,7 @@ CREATE TABLE tandem.done_1 (
     fingerprint text COLLATE pg_catalog."C",
     reason text,
     result jsonb,
+    result_expires_at timestamp with time zone,
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 );
 
@@ -735,6 +798,7 @@ CREATE TABLE tandem.done_kept (
     fingerprint text COLLATE pg_catalog."C",
     reason text,
     result jsonb,
+    result_expires_at timestamp with time zone,
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 );
 
@@ -1042,13 +1106,21 @@ CREATE INDEX done_cancelled ON ONLY tandem.done USING btree (finished_at) WHERE 
 
 CREATE INDEX done_0_finished_at_idx1 ON tandem.done_0 USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
 
+CREATE INDEX done_result_expires ON ONLY tandem.done USING btree (result_expires_at) WHERE (result_expires_at IS NOT NULL);
+
+CREATE INDEX done_0_result_expires_at_idx ON tandem.done_0 USING btree (result_expires_at) WHERE (result_expires_at IS NOT NULL);
+
 CREATE INDEX done_1_finished_at_idx ON tandem.done_1 USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
 
 CREATE INDEX done_1_finished_at_idx1 ON tandem.done_1 USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
 
+CREATE INDEX done_1_result_expires_at_idx ON tandem.done_1 USING btree (result_expires_at) WHERE (result_expires_at IS NOT NULL);
+
 CREATE INDEX done_kept_finished_at_idx ON tandem.done_kept USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
 
 CREATE INDEX done_kept_finished_at_idx1 ON tandem.done_kept USING btree (finished_at) WHERE (outcome = 'CANCELLED'::text);
+
+CREATE INDEX done_kept_result_expires_at_idx ON tandem.done_kept USING btree (result_expires_at) WHERE (result_expires_at IS NOT NULL);
 
 CREATE INDEX lease_expires ON tandem.lease USING btree (expires_at);
 
@@ -1066,17 +1138,23 @@ ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_0_finished_at_idx
 
 ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_0_pkey;
 
+ALTER INDEX tandem.done_result_expires ATTACH PARTITION tandem.done_0_result_expires_at_idx;
+
 ALTER INDEX tandem.done_dead ATTACH PARTITION tandem.done_1_finished_at_idx;
 
 ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_1_finished_at_idx1;
 
 ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_1_pkey;
 
+ALTER INDEX tandem.done_result_expires ATTACH PARTITION tandem.done_1_result_expires_at_idx;
+
 ALTER INDEX tandem.done_dead ATTACH PARTITION tandem.done_kept_finished_at_idx;
 
 ALTER INDEX tandem.done_cancelled ATTACH PARTITION tandem.done_kept_finished_at_idx1;
 
 ALTER INDEX tandem.done_pkey ATTACH PARTITION tandem.done_kept_pkey;
+
+ALTER INDEX tandem.done_result_expires ATTACH PARTITION tandem.done_kept_result_expires_at_idx;
 
 ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_0_pkey;
 
