@@ -96,6 +96,17 @@ class ConversationSettings(Group):
     candidates_ttl_hours: Seconds = 12.0
     soft_limit_seconds: Seconds = 240.0
     hard_limit_seconds: Seconds = 300.0
+    retry_delays_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1)] = (30.0, 300.0, 1800.0, 7200.0)
+    """Before the 2nd, 3rd, ... try; one try more than there are delays."""
+    crash_limit: Count = 3
+    agents_fresh_seconds: Annotated[float, Field(ge=0)] = 15.0
+    """How long a worker may go on with the agents' tables as it read them."""
+    scoring: dict[str, float] = Field(default_factory=dict)
+    """Weights of the score that differ from the default (docs/scoring.md)."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Scores from which a friendship level holds: `acquaintance`, `friend`."""
+    selection: dict[str, float | list[float]] = Field(default_factory=dict)
+    """Rules for choosing agents that differ from the default (docs/scoring.md)."""
 
 
 class LoggingSettings(Group):

@@ -4,14 +4,19 @@ Hot ones are files in sql/queries/conversations, sent by psycopg; the rest is SQ
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.domains.conversations.models import CandidatesRow
+from app.domains.conversations.friendship import FriendshipLevel, FriendshipStatus
+from app.domains.conversations.models import AgentLevelRow, AgentRow, CandidatesRow, FriendshipRow
+from app.domains.conversations.selection import AgentMapping, AgentPrompting, BotType
+from app.domains.conversations.topic_metrics import topics_from_json
 from app.queue.store import statement
 
 
@@ -23,6 +28,35 @@ class Written(NamedTuple):
     status: str
     created: bool
     same_body: bool
+
+
+class EventToProcess(NamedTuple):
+    """What the handler needs of an event; `log` is JSON text."""
+
+    conversation_id: str
+    user_id: str
+    bot_type: str
+    bot_id: str
+    start_time: datetime
+    end_time: datetime
+    status: str
+    log: str
+
+
+class Repaired(NamedTuple):
+    """What one batch of the fallback found and did; `reprocessed` are conversation ids."""
+
+    checked: int
+    alive: int
+    closed: int
+    reprocessed: list[str]
+
+
+class Waiting(NamedTuple):
+    """The database-wide gauges."""
+
+    pending: int
+    missed: int
 
 
 def _sql(name: str) -> bytes:
@@ -59,3 +93,96 @@ async def find_candidates(connection: AsyncConnection, user_id: str) -> dict[str
     )
     row = (await connection.execute(query)).mappings().first()
     return dict(row) if row is not None else None
+
+
+# --- what the worker does ------------------------------------------------------------------------------------
+
+
+async def read_event(session: AsyncSession, event_id: UUID) -> EventToProcess | None:
+    """The event, outside any transaction."""
+    connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    result = await connection.exec_driver_sql(_sql("read_event").decode(), {"event_id": event_id})
+    row = result.first()
+    if row is None:
+        return None
+    event = EventToProcess._make(row)
+    return event._replace(
+        start_time=event.start_time.astimezone(UTC), end_time=event.end_time.astimezone(UTC)
+    )
+
+
+async def read_agents(session: AsyncSession) -> tuple[list[AgentMapping], list[AgentPrompting]]:
+    """Both tables of agents."""
+    levels = await session.scalars(select(AgentLevelRow))
+    agents = await session.scalars(select(AgentRow))
+    return (
+        [
+            AgentMapping(FriendshipLevel(row.friendship_level), row.agent_id, row.weight, row.enabled)
+            for row in levels
+        ],
+        [
+            AgentPrompting(
+                row.agent_id,
+                row.agent_name,
+                BotType(row.bot_type),
+                tuple(row.topics),
+                row.prompt_en,
+                row.prompt_vi,
+                row.enabled,
+            )
+            for row in agents
+        ],
+    )
+
+
+async def lock_friendship(
+    session: AsyncSession, user_id: str
+) -> tuple[FriendshipStatus, list[dict[str, Any]]]:
+    """The user's friendship, locked until the transaction ends, with the agents talked to last; made if need be."""
+    find = select(FriendshipRow).where(FriendshipRow.user_id == user_id).with_for_update()
+    row = (await session.scalars(find)).one_or_none()
+    if row is None:
+        # Whoever makes the row first, everybody finds it: a later statement sees what the insert waited for.
+        clock = func.tandem.clock()
+        made = insert(FriendshipRow).values(user_id=user_id, created_at=clock, updated_at=clock)
+        await session.execute(made.on_conflict_do_nothing())
+        row = (await session.scalars(find)).one()
+    status = FriendshipStatus(
+        user_id=row.user_id,
+        score=row.friendship_score,
+        level=FriendshipLevel(row.friendship_level),
+        conversations=row.conversations,
+        topic_metrics=topics_from_json(row.topic_metrics),
+    )
+    session.expunge(row)  # the statement that follows writes it, not the session
+    return status, row.recent_agents
+
+
+async def record_outcome(session: AsyncSession, values: Mapping[str, Any]) -> bool:
+    """Write event, friendship and candidates; False when the event was processed already, and nothing is written."""
+    connection = await session.connection()
+    result = await connection.exec_driver_sql(_sql("record_outcome").decode(), dict(values))
+    return bool(result.one()[0])
+
+
+# --- what the queue and the sweeper do, on connections of psycopg ----------------------------------------------
+
+
+async def apply_change(connection: psycopg.AsyncConnection[Any], values: Mapping[str, Any]) -> bool:
+    """Bring an event in line with its job; False when another job has it or it is processed."""
+    cursor = await connection.execute(_sql("apply_change"), values)
+    return cursor.rowcount > 0
+
+
+async def repair_events(connection: psycopg.AsyncConnection[Any], *, most: int, fallback: float) -> Repaired:
+    """One batch of the fallback; `fallback` seconds from now the same events may be looked at again."""
+    values = {"most": most, "fallback": timedelta(seconds=fallback)}
+    row = await (await connection.execute(_sql("repair_events"), values)).fetchone()
+    return Repaired(*row) if row is not None else Repaired(0, 0, 0, [])
+
+
+def count_waiting(connection: psycopg.Connection[Any], *, grace: float, most: int) -> Waiting:
+    """The gauges; an event counts as missed `grace` seconds after its time, and counting ends at `most`."""
+    values = {"grace": timedelta(seconds=grace), "most": most}
+    row = connection.execute(_sql("count_waiting"), values).fetchone()
+    return Waiting(*row) if row is not None else Waiting(0, 0)

@@ -1,5 +1,6 @@
 """What callers can do: report the end of a conversation, and ask what became of it. Knows no HTTP."""
 
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
 
@@ -56,7 +57,7 @@ def prepare(
         "end_time": request.end_time,
         "conversation_log": log,
         "body_hash": sha256(f"{rest}\n{log}".encode()).digest(),
-        "fallback": f"{settings.fallback_delay_seconds} seconds",
+        "fallback": timedelta(seconds=settings.fallback_delay_seconds),
         "context": canonical(context),
     }
 

@@ -1,0 +1,187 @@
+"""What a worker does with an ended conversation: score it outside any transaction, then write everything at once.
+
+The write shares the transaction in which the job ends, so a crash or a repeat never counts a score twice.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app import events
+from app.config import ConversationSettings
+from app.context import bind
+from app.domains.conversations import repository
+from app.domains.conversations.errors import EventMissing
+from app.domains.conversations.facts import ProcessingStarted
+from app.domains.conversations.friendship import FriendshipStatus, FriendshipThresholds, add_conversation
+from app.domains.conversations.repository import EventToProcess
+from app.domains.conversations.scoring import ConversationScore, ScoringWeights, score_conversation
+from app.domains.conversations.selection import (
+    AgentMapping,
+    AgentPrompting,
+    SelectionRules,
+    choose_candidates,
+)
+from app.domains.conversations.topic_metrics import topics_as_json
+from app.errors import ConfigurationError
+from app.queue.running import Job
+
+LARGE_LOG: Final = 16 * 1024
+"""Characters of a log from which it is scored in a thread, so that the other jobs' coroutines go on."""
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class ProcessConversation(BaseModel):
+    """The job's payload."""
+
+    event_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """Every number that can be configured."""
+
+    weights: ScoringWeights
+    thresholds: FriendshipThresholds
+    rules: SelectionRules
+
+    @classmethod
+    def of(cls, settings: ConversationSettings) -> "Formula":
+        """The defaults with what the settings change. Raises ConfigurationError."""
+        try:
+            return cls(
+                ScoringWeights.model_validate(settings.scoring),
+                FriendshipThresholds.model_validate(settings.thresholds),
+                SelectionRules.model_validate(settings.selection),
+            )
+        except ValidationError as error:
+            raise ConfigurationError(
+                "invalid-settings", f"the scoring settings do not fit: {error}"
+            ) from None
+
+
+class Agents(NamedTuple):
+    """The two tables of agents as they were read."""
+
+    mapping: Sequence[AgentMapping]
+    prompting: Mapping[str, AgentPrompting]
+
+
+class Processor:
+    """The handler of `process_conversation_event`; one per worker process."""
+
+    def __init__(self, sessions: Sessions, settings: ConversationSettings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._formula = Formula.of(settings)
+        self._agents: Agents | None = None
+        self._agents_read_at = 0.0
+
+    async def handle(self, job: Job[ProcessConversation]) -> None:
+        """Process one conversation exactly once, however often the job runs."""
+        events.publish(ProcessingStarted(job.waited))
+        event_id = job.payload.event_id
+        async with self._sessions() as session:
+            event = await repository.read_event(session, event_id)
+            agents = await self._read_agents(session)
+        if event is None:
+            raise EventMissing(event_id)
+        if event.status == "PROCESSED":
+            return  # the worker ends the job; there is nothing left to count
+        with bind(job_id=job.id, conversation_id=event.conversation_id):
+            score = await self._score(event, agents)
+            async with self._sessions() as session, job.transaction(session) as transaction:
+                transaction.result = await self._record(session, job, event_id, event, score, agents)
+
+    async def _score(self, event: EventToProcess, agents: Agents) -> ConversationScore:
+        agent = agents.prompting.get(event.bot_id)
+        topic = agent.topics[0] if agent is not None and agent.topics else None
+
+        def score() -> ConversationScore:
+            return score_conversation(
+                json.loads(event.log),
+                bot_type=event.bot_type,
+                bot_id=event.bot_id,
+                topic=topic,
+                start_time=event.start_time,
+                end_time=event.end_time,
+                weights=self._formula.weights,
+            )
+
+        return await asyncio.to_thread(score) if len(event.log) > LARGE_LOG else score()
+
+    async def _record(
+        self,
+        session: AsyncSession,
+        job: Job[ProcessConversation],
+        event_id: UUID,
+        event: EventToProcess,
+        score: ConversationScore,
+        agents: Agents,
+    ) -> dict[str, Any]:
+        """Add the score to the user's friendship, choose the next agents, mark the event."""
+        before, recent = await repository.lock_friendship(session, event.user_id)
+        after = add_conversation(before, score, self._formula.thresholds)
+        recent = with_recent(recent, event, event_id, most=len(self._formula.rules.recent))
+        chosen = choose_candidates(
+            after,
+            agents.mapping,
+            agents.prompting.values(),
+            seed=f"{event.user_id}:{event_id}",
+            recent_agents=[str(one["agent"]) for one in recent],
+            rules=self._formula.rules,
+        )
+        added = await repository.record_outcome(
+            session,
+            {
+                "event_id": event_id,
+                "attempt": job.attempt,
+                "change": score.friendship_score_change,
+                "score": json.dumps(score.as_json(), ensure_ascii=False),
+                **_friendship(after),
+                "recent_agents": json.dumps(recent, ensure_ascii=False),
+                "greeting_agent": chosen.greeting_agent,
+                "talk_candidates": list(chosen.talk_candidates),
+                "game_candidates": list(chosen.game_candidates),
+                "ttl": timedelta(hours=self._settings.candidates_ttl_hours),
+            },
+        )
+        if not added:
+            return {"already_processed": True}
+        return {"friendship_score_change": float(score.friendship_score_change), "level": after.level.value}
+
+    async def _read_agents(self, session: AsyncSession) -> Agents:
+        """The agents' tables, read again when they are older than the settings allow."""
+        agents, now = self._agents, monotonic()
+        if agents is None or now - self._agents_read_at >= self._settings.agents_fresh_seconds:
+            mapping, prompting = await repository.read_agents(session)
+            agents = Agents(mapping, {agent.agent_id: agent for agent in prompting})
+            self._agents, self._agents_read_at = agents, now
+        return agents
+
+
+def _friendship(status: FriendshipStatus) -> dict[str, Any]:
+    return {
+        "total": status.score,
+        "level": status.level.value,
+        "conversations": status.conversations,
+        "topic_metrics": json.dumps(topics_as_json(status.topic_metrics), ensure_ascii=False),
+    }
+
+
+def with_recent(
+    recent: Sequence[Mapping[str, Any]], event: EventToProcess, event_id: UUID, *, most: int
+) -> list[dict[str, Any]]:
+    """The agents of the last `most` conversations by end time, newest first; any order of adding gives the same."""
+    mine = {"agent": event.bot_id, "end_time": event.end_time.isoformat(), "event_id": str(event_id)}
+    entries = [dict(one) for one in recent] + [mine]
+    entries.sort(key=lambda one: (one["end_time"], one["event_id"]), reverse=True)
+    return entries[:most]
