@@ -6,7 +6,7 @@ Knows nothing of claiming or batching; it is given a job and tells the finisher.
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -21,7 +21,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind, Registry
 from app.queue.lease import LeaseLost
 from app.queue.outcomes import Cancel, Dead, Decision, Snooze
-from app.queue.retry import Failure, JobTimeoutError, RetryPolicy, Verdict
+from app.queue.retry import Failure, JobTimeoutError, RetryPolicy, Verdict, code_of
 from app.queue.running import Job, OpenSync, encode_result
 from app.queue.store import Store
 from workers.finisher import Finisher
@@ -60,7 +60,7 @@ class Executor:
         self._open_sync = open_sync
         # Room for as many given-up threads again: Python cannot end a thread.
         self._threads = ThreadPoolExecutor(max_workers=threads * 2, thread_name_prefix="handler")
-        self._jobs: dict[int, Job[Any]] = {}
+        self._jobs: dict[int, list[Job[Any]]] = {}
 
     async def run(self, slot: "Slot", claimed: ClaimedJob, kind: Kind | None) -> None:
         """Run one try to its end and report it. Raises CancelledError only when the worker itself stops."""
@@ -72,13 +72,15 @@ class Executor:
             return
         job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
         key = id(slot)
-        self._jobs[key] = job
+        self._jobs[key] = [job]
         try:
             answer = await self._call(slot, job)
             result = _as_json(answer)
+        except GeneratorExit:
+            raise
         except asyncio.CancelledError:
             self._interrupted(slot, job)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # some libraries' exceptions pass every `except Exception`
             if not slot.stuck:
                 self._failed(job, error, slot.stop)
         else:
@@ -86,17 +88,82 @@ class Executor:
                 await self._decided(job, answer)
             elif not slot.stuck:
                 self._succeeded(job, result)
+        finally:
+            del self._jobs[key]
+        if slot.stop is not None:
+            await _absorb_cancel()
+
+    async def run_batch(self, slot: "Slot", batch: list[ClaimedJob], kind: Kind) -> None:
+        """Run one try of many jobs in one call of a batch handler, and report each by itself."""
+        jobs = self._decodable(batch, kind)
+        if not jobs:
+            return
+        key = id(slot)
+        self._jobs[key] = jobs
+        try:
+            answers = await self._call_batch(kind, jobs)
+        except asyncio.CancelledError:
+            for job in jobs:
+                self._interrupted(slot, job)
+        except (Exception, SystemExit) as error:
+            for job in () if slot.stuck else jobs:
+                self._failed(job, error, slot.stop)
+        else:
+            for job, answer in () if slot.stuck else zip(jobs, answers, strict=True):
+                await self._report(job, answer)
             if slot.stop is not None:
                 await _absorb_cancel()
         finally:
             del self._jobs[key]
+
+    def _decodable(self, batch: list[ClaimedJob], kind: Kind) -> list[Job[Any]]:
+        """The batch's jobs with their payloads read; one that cannot be read does not spoil the others."""
+        jobs: list[Job[Any]] = []
+        for claimed in batch:
+            job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
+            if claimed.cancelled:
+                self.finisher.cancelled(claimed, 0.0, "cancelled before it started")
+                continue
+            try:
+                _ = job.payload
+            except Exception as error:
+                self._failed(job, error, None)
+                continue
+            jobs.append(job)
+        return jobs
+
+    async def _call_batch(self, kind: Kind, jobs: list[Job[Any]]) -> Sequence[Any]:
+        if kind.executor == "thread":
+            answers = await asyncio.get_running_loop().run_in_executor(self._threads, kind.handler, jobs)
+        else:
+            answers = await kind.handler(jobs)
+        if answers is None:
+            return [None] * len(jobs)
+        if not isinstance(answers, Sequence) or len(answers) != len(jobs):
+            raise TypeError(
+                f"batch handler {kind.name!r} answers one result per job, in order, or None for all"
+            )
+        return answers
+
+    async def _report(self, job: Job[Any], answer: Any) -> None:
+        try:
+            if isinstance(answer, BaseException):
+                raise answer
+            result = _as_json(answer)
+        except Exception as error:
+            self._failed(job, error, None)
+            return
+        if isinstance(answer, Decision) and not job.completed:
+            await self._decided(job, answer)
+        else:
+            self._succeeded(job, result)
 
     async def _call(self, slot: "Slot", job: Job[Any]) -> Any:
         handler, executor = job.kind.handler, job.kind.executor
         if executor == "async":
             return await handler(job)
         if executor == "thread":
-            return await asyncio.get_running_loop().run_in_executor(self._threads, handler, job)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _in_thread, handler, job)
         slot.started_at = math.inf  # a child that has to start first costs the job none of its time
         async with self.processes.child_for(job) as child:
             slot.started_at = job.started_at = monotonic()
@@ -126,7 +193,7 @@ class Executor:
         else:
             failure = Failure("temporary", "retry-by-handler", decision.reason, "")
             verdict = job.kind.retry.decide(
-                failure, job.attempt, max_attempts=claimed.policy.get("max_attempts")
+                failure, job.attempt, max_attempts=claimed.own_limit("max_attempts")
             )
             if verdict.delay is not None and decision.after is not None:
                 verdict = Verdict(failure, decision.after)
@@ -148,18 +215,17 @@ class Executor:
             return  # handed back by the supervisor, the attempt refunded
         if stop == "timeout":
             error = _timeout(job)
-        self.finisher.failed(
-            job.claimed, seconds, self._verdict(job, error), code=getattr(error, "code", None)
-        )
+        self.finisher.failed(job.claimed, seconds, self._verdict(job, error), code=code_of(error))
 
     def _verdict(self, job: Job[Any], error: BaseException) -> Verdict:
-        kind, policy = job.kind, job.claimed.policy
+        kind, claimed = job.kind, job.claimed
         failure = Failure.of(error)
         if isinstance(error, ChildCrashedError):
-            limit = int(policy.get("crash_limit", kind.crash_limit))
-            again = job.attempt < limit
-            return Verdict(failure, RetryPolicy(limit, delays=(1.0,)).delay(job.attempt) if again else None)
-        return kind.retry.decide(failure, job.attempt, max_attempts=policy.get("max_attempts"))
+            # Crashes have a count of their own: what failed otherwise before does not bring the end nearer.
+            limit, crashes = claimed.own_limit("crash_limit") or kind.crash_limit, claimed.crashes + 1
+            again = RetryPolicy(limit, delays=(1.0,)).delay(crashes) if crashes < limit else None
+            return Verdict(failure, again, crashes=crashes)
+        return kind.retry.decide(failure, job.attempt, max_attempts=claimed.own_limit("max_attempts"))
 
     def _interrupted(self, slot: "Slot", job: Job[Any]) -> None:
         task = asyncio.current_task()
@@ -170,32 +236,28 @@ class Executor:
                 raise asyncio.CancelledError  # the worker ends; its supervisor knows what to do with the job
             self._failed(job, RuntimeError("the handler raised CancelledError by itself"), None)
             return
-        if task is not None:
-            task.uncancel()
         self._failed(job, _timeout(job), slot.stop)
 
     # --- interruptions ---------------------------------------------------------------------------------------
 
     def interrupt(self, slot: "Slot") -> None:
         """Ask the slot's handler to end."""
-        job = self._jobs.get(id(slot))
-        if job is None:
-            return
-        job.stop_requested.set()
-        if job.kind.executor == "async" and slot.task is not None:
+        jobs = self._jobs.get(id(slot), [])
+        for job in jobs:
+            job.stop_requested.set()
+            if job.kind.executor == "process":
+                self.processes.interrupt(job)
+        if jobs and jobs[0].kind.executor == "async" and slot.task is not None:
             slot.task.cancel()
-        elif job.kind.executor == "process":
-            self.processes.interrupt(job)
 
     def kill(self, slot: "Slot") -> bool:
         """Kill the process that runs the slot's job; False when it does not run in one."""
-        job = self._jobs.get(id(slot))
-        return job is not None and job.kind.executor == "process" and self.processes.kill(job)
+        jobs = self._jobs.get(id(slot), [])
+        return any(job.kind.executor == "process" and self.processes.kill(job) for job in jobs)
 
     def report_timeout(self, slot: "Slot") -> None:
         """Report a handler that was given up; what it still does is fenced off."""
-        job = self._jobs.get(id(slot))
-        if job is not None:
+        for job in self._jobs.get(id(slot), []):
             self._failed(job, _timeout(job), slot.stop or "timeout")
 
     async def mark_alone(self, claimed: ClaimedJob) -> bool:
@@ -214,9 +276,11 @@ class Executor:
         unknown = {job.kind for job in jobs if self.registry.get(job.kind) is None}
         if unknown:
             self.finisher.warn_unknown(unknown)
-        connection = await self.maintenance.get()
+        store = Store(await self.maintenance.get())
         try:
-            await Store(connection).hand_back_jobs([(job.id, job.token) for job in jobs], delay=delay)
+            back = await store.hand_back_jobs([(job.id, job.token) for job in jobs], delay=delay)
+            if back and not delay:
+                await store.wake_lanes(await store.find_lanes(sorted({queue for _, queue in back})))
         except CONNECTION_LOST as error:
             await self.maintenance.lost(error)  # their leases expire by themselves
         for job in jobs:
@@ -226,6 +290,13 @@ class Executor:
         """Let go of threads and processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.processes.close()
+
+
+def _in_thread(handler: Callable[[Job[Any]], Any], job: Job[Any]) -> Any:
+    try:
+        return handler(job)
+    except StopIteration as error:  # a future cannot carry it: whoever awaits would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _as_json(answer: Any) -> str | None:
@@ -241,7 +312,8 @@ async def _absorb_cancel() -> None:
         return
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-    task.uncancel()
+    while task.uncancel():
+        pass
 
 
 def _timeout(job: Job[Any]) -> JobTimeoutError:

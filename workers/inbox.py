@@ -56,6 +56,19 @@ class Inbox:
             self.low.set()
         return job
 
+    def take_more(self, kind: str, most: int) -> list[ClaimedJob]:
+        """Up to `most` further jobs of one kind, without waiting; suspects stay where they are."""
+        taken: list[ClaimedJob] = []
+        left: deque[ClaimedJob] = deque()
+        for job in self._jobs:
+            fits = len(taken) < most and job.kind == kind and not job.suspect
+            (taken if fits else left).append(job)
+        if taken:
+            self._jobs = left
+            if len(left) <= self._reserve() // 2:
+                self.low.set()
+        return taken
+
     def room(self) -> int:
         """How many more jobs to claim: one per free slot, and a reserve of what the slots end in about 0.2 s."""
         if self.closed or len(self._held) > self._unfinished_limit:

@@ -34,6 +34,8 @@ class Slot:
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.job: ClaimedJob | None = None
+        self.others: list[ClaimedJob] = []
+        """The further jobs of a batch."""
         self.kind: Kind | None = None
         self.stop: Stop | None = None
         self.started_at = 0.0
@@ -107,9 +109,14 @@ class Slots(Service):
     async def _run(self, slot: Slot, job: ClaimedJob, kind: Kind | None) -> None:
         slot.job, slot.kind, slot.started_at, slot.stop = job, kind, monotonic(), None
         try:
-            await self.executor.run(slot, job, kind)
+            if kind is not None and kind.batch is not None:
+                slot.others = [] if job.suspect else self.inbox.take_more(kind.name, kind.batch - 1)
+                await self.executor.run_batch(slot, [job, *slot.others], kind)
+            else:
+                await self.executor.run(slot, job, kind)
         finally:
             slot.job = slot.kind = None
+            slot.others = []
         if slot.stuck:
             raise asyncio.CancelledError  # its place was taken by a new slot
 
@@ -147,7 +154,10 @@ class Slots(Service):
         """Interrupt the slots that run these jobs."""
         for slot in self.slots:
             if slot.job is not None and slot.job.id in stops:
-                self.interrupt(slot, stops[slot.job.id])
+                stop = stops[slot.job.id]
+                # One job of a batch that is cancelled or lost must not take its mates along.
+                if not slot.others or stop == "shutdown":
+                    self.interrupt(slot, stop)
 
     def _give_up(self, slot: Slot) -> None:
         """Past the hard limit: a process is killed and returns by itself, everything else loses its slot."""

@@ -248,7 +248,7 @@ class Supervisor:
         unstarted = [*self.inbox.drain(), *self.slots.drain()]
         await self._bounded(self.executor.hand_back(unstarted), 5.0)
         await self._wait_for_jobs(self.settings.worker.drain_seconds)
-        left = [slot.job for slot in self.slots.slots if slot.job is not None]
+        left = [job for slot in self.slots.slots if slot.job is not None for job in (slot.job, *slot.others)]
         if left:
             _log.warning("%d jobs still run after the grace period; they go back", len(left))
             self.slots.interrupt_jobs({job.id: "shutdown" for job in left})

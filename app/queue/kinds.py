@@ -45,9 +45,10 @@ class Kind:
 
     `payload` is the handler's payload type (a pydantic model, a dataclass, or dict). `timeout` and `hard_timeout`
     are seconds: at the first the handler is told to stop, at the second it is given up (a process is killed).
-    `concurrency` bounds how many run at once in one process. `result_ttl` are the
-    seconds for which results are kept (as long as the job, if None). `hook` runs in the transaction of every change of
-    such a job that its handler did not make: retry, death, cancel, rescue, redrive.
+    `concurrency` bounds how many run at once in one process. With `batch` the handler gets up to so many jobs as a
+    list and answers one result, Decision or exception for each. `result_ttl` are the seconds for which results are
+    kept (as long as the job, if None). `hook` runs in the transaction of every change of such a job that its handler
+    did not make: retry, death, cancel, rescue, redrive.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Kind:
     timeout: float = 300.0
     hard_timeout: float | None = None
     concurrency: int | None = None
+    batch: int | None = None
     retry: Retrying = field(default_factory=Retrying)
     crash_limit: int = 3
     result_ttl: float | None = None
@@ -70,6 +72,10 @@ class Kind:
             raise ConfigurationError(
                 "invalid-kind",
                 f"kind {self.name!r}: a process handler is a function at the top of its module",
+            )
+        if self.batch is not None and (self.batch < 1 or self.executor == "process"):
+            raise ConfigurationError(
+                "invalid-kind", f"kind {self.name!r}: batch is at least 1, and not for processes"
             )
         if self.concurrency is not None and self.concurrency < 1:
             raise ConfigurationError("invalid-kind", f"kind {self.name!r}: concurrency is at least 1")
