@@ -1,4 +1,4 @@
-"""A database with jobs in every state, made by the queue's own statements (`blocked`, which nothing fills yet, by hand).
+"""A database with jobs in every state, made by the queue's own statements; `blocked`, which nothing fills yet, by hand.
 
 Queue `default` has a live worker, `mail` is paused, `reports` has no worker.
 """
@@ -116,7 +116,9 @@ async def _end_some(connection: psycopg.AsyncConnection[Any], states: States) ->
     jobs = states.jobs
     jobs["succeeded"] = [await enqueue(connection, "plain") for _ in range(3)]
     held = await _claimed(connection, jobs["succeeded"])
-    assert await Store(connection).finish_jobs([Finish(job.id, job.token, 40.0, '{"ok": true}') for job in held])
+    assert await Store(connection).finish_jobs(
+        [Finish(job.id, job.token, 40.0, '{"ok": true}') for job in held]
+    )
     jobs["dead"] = [await enqueue(connection, "plain") for _ in range(3)]
     for number, job in enumerate(await _claimed(connection, jobs["dead"])):
         await fail(

@@ -1,0 +1,134 @@
+"""The statements of sql/queries/admin: what operators read and do, one method per file, same name.
+
+Apart from store.py because its rules differ: rows come as dicts, and nothing is prepared, so that each call is
+planned for the filters it was given. Decides nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from app.queue.store import Params, statement
+
+Row = dict[str, Any]
+
+
+class AdminStore:
+    """The operators' statements on one connection."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def _rows(self, query: bytes, params: Params) -> list[Row]:
+        cursor = self.connection.cursor(row_factory=dict_row)
+        await cursor.execute(query, params, prepare=False)
+        return await cursor.fetchall()
+
+    async def _row(self, query: bytes, params: Params) -> Row | None:
+        rows = await self._rows(query, params)
+        return rows[0] if rows else None
+
+    # --- read ----------------------------------------------------------------------------------------------
+
+    async def read_job(self, job_id: int) -> Row | None:
+        """One job with its payload, result and cancel request."""
+        return await self._row(statement("admin", "read_job"), {"job_id": job_id})
+
+    async def list_attempts(self, job_id: int) -> list[Row]:
+        """The failed tries of one job, the first one first."""
+        return await self._rows(statement("admin", "list_attempts"), {"job_id": job_id})
+
+    async def list_jobs(
+        self, *, status: str | None, kind: str | None, queue: str | None, before: int, most: int
+    ) -> list[Row]:
+        """Jobs below the id `before`, newest first."""
+        params = {"status": status, "kind": kind, "queue": queue, "before": before, "most": most}
+        return await self._rows(statement("admin", "list_jobs"), params)
+
+    async def list_queues(self) -> list[Row]:
+        """Every queue that is declared or holds jobs."""
+        return await self._rows(statement("admin", "list_queues"), {})
+
+    async def list_dead_letters(
+        self,
+        *,
+        queue: str | None,
+        kind: str | None,
+        fingerprint: str | None,
+        before: tuple[datetime, int],
+        most: int,
+    ) -> list[Row]:
+        """Dead letters, the latest first, that come after (died_at, job_id) in that order."""
+        params = {"queue": queue, "kind": kind, "fingerprint": fingerprint, "most": most}
+        page = {"died_before": before[0], "job_before": before[1]}
+        return await self._rows(statement("admin", "list_dead_letters"), params | page)
+
+    async def check_membership(self, *, most: int) -> list[Row]:
+        """Jobs that do not stand in exactly one place."""
+        return await self._rows(statement("admin", "check_membership"), {"most": most})
+
+    async def read_clock(self) -> datetime:
+        """The queue's clock."""
+        at: datetime = (await self._rows(statement("admin", "read_clock"), {}))[0]["at"]
+        return at
+
+    # --- do ------------------------------------------------------------------------------------------------
+
+    async def find_dead_jobs(
+        self,
+        *,
+        queue: str | None,
+        kind: str | None,
+        fingerprint: str | None,
+        until: datetime,
+        after: tuple[datetime, int],
+        hooked_kinds: Sequence[str],
+        most: int,
+    ) -> list[Row]:
+        """(job_id, died_at) of dead letters in (after, until], the oldest first."""
+        params = {"queue": queue, "kind": kind, "fingerprint": fingerprint, "most": most}
+        page = {"died_until": until, "died_after": after[0], "job_after": after[1]}
+        return await self._rows(
+            statement("admin", "find_dead_jobs"), {**params, **page, "hooked_kinds": list(hooked_kinds)}
+        )
+
+    async def redrive_jobs(
+        self, deaths: Sequence[tuple[int, datetime | None]], *, hooked_kinds: Sequence[str]
+    ) -> list[Row]:
+        """Make dead letters ready again; with a time of death, only if that is still how the job stands."""
+        params = {"job_ids": [job for job, _ in deaths], "died_ats": [died for _, died in deaths]}
+        return await self._rows(
+            statement("admin", "redrive_jobs"), {**params, "hooked_kinds": list(hooked_kinds)}
+        )
+
+    async def request_cancel(self, job_id: int, *, by: str | None, reason: str | None) -> Row | None:
+        """Note the request; answers the job's kind and status, None when there is no such job."""
+        params = {"job_id": job_id, "requested_by": by, "reason": reason}
+        return await self._row(statement("admin", "request_cancel"), params)
+
+    async def cancel_waiting(self, job_ids: Sequence[int], *, hooked_kinds: Sequence[str]) -> list[Row]:
+        """End those of the jobs that wait and whose cancel was asked for."""
+        params = {"job_ids": list(job_ids), "hooked_kinds": list(hooked_kinds)}
+        return await self._rows(statement("admin", "cancel_waiting"), params)
+
+    async def find_unmet_cancels(self, *, most: int) -> list[int]:
+        """Jobs with a cancel request that do not run."""
+        rows = await self._rows(statement("admin", "find_unmet_cancels"), {"most": most})
+        return [row["job_id"] for row in rows]
+
+    async def forget_cancels(self, job_ids: Sequence[int]) -> int:
+        """Remove the cancel requests of jobs that have ended; answers how many."""
+        cursor = self.connection.cursor()
+        await cursor.execute(statement("admin", "forget_cancels"), {"job_ids": list(job_ids)}, prepare=False)
+        return cursor.rowcount
+
+    async def pause_queue(self, queue: str, *, by: str | None) -> Row | None:
+        """Stop claims from a queue; None when nobody knows it."""
+        return await self._row(statement("admin", "pause_queue"), {"queue": queue, "paused_by": by})
+
+    async def resume_queue(self, queue: str) -> Row | None:
+        """Let a queue be claimed from; None when nobody declared it."""
+        return await self._row(statement("admin", "resume_queue"), {"queue": queue})

@@ -1,0 +1,2 @@
+-- The queue's clock.
+SELECT tandem.clock() AS at

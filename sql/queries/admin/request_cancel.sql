@@ -1,0 +1,9 @@
+-- Notes that a job which has not ended shall be cancelled; the first request's words count. Answers how the job stands.
+WITH standing AS MATERIALIZED (
+    SELECT s.job_id, s.kind, s.status FROM tandem.job_status AS s WHERE s.job_id = %(job_id)s::bigint
+), asked AS (
+    INSERT INTO tandem.cancel_intent (job_id, requested_at, requested_by, reason)
+    SELECT job_id, tandem.clock(), %(requested_by)s, %(reason)s FROM standing WHERE status IN ('PENDING', 'RUNNING')
+    ON CONFLICT (job_id) DO NOTHING
+)
+SELECT kind, status FROM standing
