@@ -85,7 +85,15 @@ async def fail(
     """End a claimed job's try as failed."""
     failure = Failure("temporary", fingerprint, message, f"Traceback ...\n{message}")
     failed = Failed(
-        job.id, job.token, 25.0, failure.error_class, message, fingerprint, failure.traceback, 3600.0, outcome
+        job_id=job.id,
+        token=job.token,
+        ran_ms=25.0,
+        error_class=failure.error_class,
+        message=message,
+        fingerprint=fingerprint,
+        traceback=failure.traceback,
+        delay=3600.0,
+        outcome=outcome,
     )
     assert await settle(connection, registry, [FailedJob(job.kind, job.event_id, failed, again=again)])
 
