@@ -16,6 +16,7 @@ from app.api.health import Readiness
 from app.config import Settings, load_settings
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
+from app.observability.metrics import open_metrics, scrape
 
 DESCRIPTION = """A PostgreSQL-native transactional job queue: an event and the job it causes commit together.
 
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.add_middleware(Edge)
     app.include_router(conversations)
     app.include_router(health.router)
+    app.add_route("/metrics", scrape, include_in_schema=False)
     return app
 
 
@@ -45,7 +47,9 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            access = Access(await _address(stack, settings, url), settings)
+            address = await _address(stack, settings, url)
+            app.state.metrics = stack.enter_context(open_metrics(settings, address))
+            access = Access(address, settings)
             stack.push_async_callback(access.close)
             app.state.access = access
             app.state.readiness = Readiness(access)

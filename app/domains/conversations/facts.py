@@ -11,6 +11,11 @@ class ProcessingStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessingCrashed:
+    """The sweeper found that the worker of a conversation's job is gone; no worker reports the end of that try."""
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackChecked:
     """The fallback looked at overdue events: `alive` had their job, `closed` an ended one, the rest got a new job."""
 

@@ -10,9 +10,11 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app import events
 from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
 from app.domains.conversations import repository
+from app.domains.conversations.facts import ProcessingCrashed
 from app.domains.conversations.fallback import repair
 from app.domains.conversations.processing import ProcessConversation, Processor
 from app.queue.kinds import Change, Kind, Registry
@@ -50,6 +52,8 @@ def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:
 
 async def follow_job(connection: psycopg.AsyncConnection[Any], change: Change) -> None:
     """The hook: the event says what its job says, in the transaction that changes the job."""
+    if change.error_class == "crash":
+        events.publish(ProcessingCrashed())
     if change.event_id is None:
         return
     failed = change.transition in ("DEAD", "CANCELLED")

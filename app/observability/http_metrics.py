@@ -1,0 +1,38 @@
+"""Metrics of the HTTP edge: requests by route and status, and how long they took."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from app import events
+from app.api.facts import RequestEnded
+from app.events import Unsubscribe
+
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class HttpMetrics:
+    """Labels hold route templates only, so that nobody can make series by asking for odd paths."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "tandem_http_requests_total",
+            "Requests answered",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "tandem_http_request_seconds",
+            "From the request's head to the end of its answer",
+            ["route"],
+            buckets=BOUNDS,
+            registry=registry,
+        )
+
+    def listen(self) -> list[Unsubscribe]:
+        """Subscribe to the edge's facts."""
+        return [events.subscribe(RequestEnded, self._on_ended)]
+
+    def _on_ended(self, fact: RequestEnded) -> None:
+        self._requests.labels(fact.method, fact.route, str(fact.status)).inc()
+        self._seconds.labels(fact.route).observe(fact.seconds)

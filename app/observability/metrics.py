@@ -1,0 +1,135 @@
+"""The metrics of a process put together, and the ways to scrape them: a route of the API, a small server of a worker.
+
+One process is one target: nothing is shared between processes, Prometheus adds them up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.config import Settings
+from app.errors import ConfigurationError
+from app.observability.conversation_metrics import ConversationMetrics
+from app.observability.gauges import DatabaseGauges
+from app.observability.http_metrics import HttpMetrics
+from app.observability.queue_metrics import QueueMetrics
+
+_log = logging.getLogger(__name__)
+
+
+def bind_metrics(registry: CollectorRegistry) -> Callable[[], None]:
+    """Let `registry` count what this process reports from now on; the result ends that."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    queue = QueueMetrics()
+    registry.register(queue)
+    leaving = [
+        *queue.listen(),
+        *ConversationMetrics(registry).listen(),
+        *HttpMetrics(registry).listen(),
+    ]
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+
+    def unbind() -> None:
+        for leave in leaving:
+            leave()
+
+    return unbind
+
+
+@contextmanager
+def open_metrics(settings: Settings, url: str) -> Iterator[CollectorRegistry]:
+    """A registry with everything that a process on this database tells, for the length of a block."""
+    registry = CollectorRegistry(auto_describe=False)
+    gauges = DatabaseGauges(url, settings)
+    registry.register(gauges)
+    unbind = bind_metrics(registry)
+    try:
+        yield registry
+    finally:
+        unbind()
+        gauges.close()
+
+
+async def scrape(request: Request) -> Response:
+    """The API's /metrics."""
+    registry: CollectorRegistry = request.app.state.metrics
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    # In a thread, because the gauges ask the database.
+    return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
+
+
+class _Sized(Protocol):
+    @property
+    def held(self) -> int: ...
+
+
+class _Busy(Protocol):
+    @property
+    def busy(self) -> int: ...
+
+
+class WorkerProcess(Protocol):
+    """What is read of a worker's supervisor."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def inbox(self) -> _Sized: ...
+    @property
+    def slots(self) -> _Busy: ...
+
+
+class WorkerGauges(Collector):
+    """How full a worker process is, read from its supervisor at a scrape."""
+
+    def __init__(self, settings: Settings, worker: WorkerProcess) -> None:
+        self._slots = settings.worker.slots
+        self._worker = worker
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges."""
+        yield GaugeMetricFamily("tandem_worker_slots", "Jobs this process may run at once", value=self._slots)
+        yield GaugeMetricFamily("tandem_worker_slots_busy", "Jobs it runs", value=self._worker.slots.busy)
+        yield GaugeMetricFamily("tandem_worker_leases", "Leases it holds", value=self._worker.inbox.held)
+
+
+@contextmanager
+def start_worker_metrics(settings: Settings, worker: WorkerProcess) -> Iterator[str]:
+    """Serve a worker's metrics in a thread of its own for the length of a block; yields the address.
+
+    Raises ConfigurationError when the port is taken; port 0 takes a free one, and the log says which.
+    """
+    host, port = settings.worker.metrics_host, settings.worker.metrics_port
+    with open_metrics(settings, worker.url) as registry:
+        registry.register(WorkerGauges(settings, worker))
+        try:
+            server, thread = prometheus_client.start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise ConfigurationError(
+                "metrics-port", f"metrics cannot be served on {host}:{port}: {error.strerror or error}"
+            ) from error
+        address = f"http://{_host(server)}:{server.server_port}/metrics"
+        _log.info("metrics at %s", address)
+        try:
+            yield address
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(5.0)
+
+
+def _host(server: Any) -> str:
+    host = str(server.server_address[0])
+    return f"[{host}]" if ":" in host else host
