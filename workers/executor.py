@@ -102,19 +102,21 @@ class Executor:
         self._jobs[key] = jobs
         try:
             answers = await self._call_batch(kind, jobs)
+        except GeneratorExit:
+            raise
         except asyncio.CancelledError:
             for job in jobs:
                 self._interrupted(slot, job)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             for job in () if slot.stuck else jobs:
                 self._failed(job, error, slot.stop)
         else:
             for job, answer in () if slot.stuck else zip(jobs, answers, strict=True):
                 await self._report(job, answer)
-            if slot.stop is not None:
-                await _absorb_cancel()
         finally:
             del self._jobs[key]
+        if slot.stop is not None:
+            await _absorb_cancel()
 
     def _decodable(self, batch: list[ClaimedJob], kind: Kind) -> list[Job[Any]]:
         """The batch's jobs with their payloads read; one that cannot be read does not spoil the others."""
@@ -134,7 +136,9 @@ class Executor:
 
     async def _call_batch(self, kind: Kind, jobs: list[Job[Any]]) -> Sequence[Any]:
         if kind.executor == "thread":
-            answers = await asyncio.get_running_loop().run_in_executor(self._threads, kind.handler, jobs)
+            answers = await asyncio.get_running_loop().run_in_executor(
+                self._threads, _in_thread, kind.handler, jobs
+            )
         else:
             answers = await kind.handler(jobs)
         if answers is None:
@@ -150,7 +154,7 @@ class Executor:
             if isinstance(answer, BaseException):
                 raise answer
             result = _as_json(answer)
-        except Exception as error:
+        except BaseException as error:
             self._failed(job, error, None)
             return
         if isinstance(answer, Decision) and not job.completed:
@@ -292,9 +296,9 @@ class Executor:
         self.processes.close()
 
 
-def _in_thread(handler: Callable[[Job[Any]], Any], job: Job[Any]) -> Any:
+def _in_thread(handler: Callable[[Any], Any], work: Any) -> Any:
     try:
-        return handler(job)
+        return handler(work)
     except StopIteration as error:  # a future cannot carry it: whoever awaits would wait for ever
         raise RuntimeError("the handler raised StopIteration") from error
 

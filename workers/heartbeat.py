@@ -22,7 +22,7 @@ AT_ONCE = 1_000
 
 
 class Heartbeat:
-    """Beats every third of the lease. `on_lost` and `on_cancel` get job ids, in the heartbeat's own thread."""
+    """Beats every third of the lease. `on_lost` and `on_cancel` get (job, token)s, in the heartbeat's own thread."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Heartbeat:
         opener: Open,
         worker: UUID,
         lease: timedelta,
-        on_lost: Callable[[list[int]], None],
-        on_cancel: Callable[[list[int]], None],
+        on_lost: Callable[[list[tuple[int, int]]], None],
+        on_cancel: Callable[[list[tuple[int, int]]], None],
     ) -> None:
         self.inbox = inbox
         self.worker = worker
@@ -82,19 +82,23 @@ class Heartbeat:
         await self._connection.close()
 
     async def _guarded_beat(self, stop: "asyncio.Task[Literal[True]]") -> None:
-        beat = asyncio.ensure_future(self._beat())
-        await asyncio.wait([beat, stop], return_when=asyncio.FIRST_COMPLETED)
-        if not beat.done():
-            beat.cancel()
-            await asyncio.wait([beat])
-            return
-        error = beat.exception()
-        self.last_error = error
-        if isinstance(error, CONNECTION_LOST):
-            await self._connection.lost(error)
-            await self._guarded_beat(stop)  # at once: a beat that failed is a third of the lease
-        elif error is not None:
-            _log.error("a heartbeat failed", exc_info=error)
+        while True:
+            beat = asyncio.ensure_future(self._beat())
+            await asyncio.wait([beat, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not beat.done():
+                beat.cancel()
+                await asyncio.wait([beat])
+                return
+            error = beat.exception()
+            self.last_error = error
+            if error is None:
+                return
+            if not isinstance(error, CONNECTION_LOST):
+                _log.error("a heartbeat failed", exc_info=error)
+                return
+            await self._connection.lost(
+                error
+            )  # and again at once: a beat that failed is a third of the lease
 
     async def _beat(self) -> None:
         """Extend what is older than one beat: short jobs never cost a heartbeat."""
@@ -104,10 +108,10 @@ class Heartbeat:
             connection = await self._connection.get()
             existing = await Store(connection).extend_leases(part, lease=self.lease)
             still = set(self.inbox.leases_older_than(0.0))
-            lost = [job for job, token in part if job not in existing and (job, token) in still]
+            lost = [pair for pair in part if pair not in existing and pair in still]
             if lost:
                 self._on_lost(lost)
-            cancelled = [job for job, asked in existing.items() if asked]
+            cancelled = [pair for pair, asked in existing.items() if asked]
             if cancelled:
                 self._on_cancel(cancelled)
         await Store(await self._connection.get()).see_worker(self.worker)

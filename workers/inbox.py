@@ -22,6 +22,8 @@ class Inbox:
         self.closed = False
         self.parked = 0
         """Jobs that were taken but wait for their kind's turn."""
+        self.set_aside = 0
+        """Suspects that wait to run alone; a reserve of them must not keep other jobs out."""
         self._jobs: deque[ClaimedJob] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._held: dict[tuple[int, int], float] = {}
@@ -73,7 +75,13 @@ class Inbox:
         """How many more jobs to claim: one per free slot, and a reserve of what the slots end in about 0.2 s."""
         if self.closed or len(self._held) > self._unfinished_limit:
             return 0  # the database does not take our finishes: do not take more jobs from it
-        return len(self._waiters) + self._reserve() - len(self._jobs) - self.parked
+        too_many = max(0, self.set_aside - self.most)
+        return len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many
+
+    def put_back(self, job: ClaimedJob) -> None:
+        """Undo `take`: the job is the next one again."""
+        self._jobs.appendleft(job)
+        self._wake_one()
 
     def drain(self) -> list[ClaimedJob]:
         """Take out everything that no slot has started."""
@@ -95,7 +103,8 @@ class Inbox:
         if passed >= 0.05:
             self._rate = 0.5 * self._rate + 0.5 * self._ended / passed
             self._ended, self._measured = 0, now
-        return max(1, min(self.most, int(self._rate * 0.2)))
+        # Slow jobs get none: a job kept behind busy slots would wait while another worker's slots are free.
+        return min(self.most, int(self._rate * 0.2))
 
     def _wake_one(self) -> None:
         while self._waiters:
@@ -116,7 +125,7 @@ class Inbox:
     def leases_older_than(self, age: float) -> list[tuple[int, int]]:
         """(job, token) of the leases held for at least `age` seconds; safe from another thread."""
         limit = monotonic() - age
-        return [pair for pair, since in list(self._held.items()) if since <= limit]
+        return [pair for pair, since in self._held.copy().items() if since <= limit]
 
     def holds(self, job_id: int, token: int) -> bool:
         """Whether this process still answers for the lease."""

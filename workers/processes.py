@@ -25,7 +25,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind
 from app.queue.lease import LeaseLost
 from app.queue.outcomes import Decision
-from app.queue.retry import Failure, RemoteError
+from app.queue.retry import Failure, RemoteError, code_of
 from app.queue.running import Job, encode_result
 
 _log = logging.getLogger(__name__)
@@ -197,10 +197,10 @@ def _run(kind: Kind, claimed: ClaimedJob, database: "_ChildDatabase") -> Answer:
         return Answer(encode_result(result), job.completed)
     except LeaseLost:
         return Answer(lost=True)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if job.completed:
             return Answer(completed=True)
-        return Answer(failure=Failure.of(error), code=getattr(error, "code", None))
+        return Answer(failure=Failure.of(error), code=code_of(error))
 
 
 def _interrupted(_signal: int, _frame: object) -> None:

@@ -40,6 +40,10 @@ class Slot:
         self.stop: Stop | None = None
         self.started_at = 0.0
         self.stuck = False
+        self.given_up = asyncio.Event()
+        """Set with `stuck`, for whoever waits for the slot."""
+        self.temporary = False
+        """Made for one suspect: nothing takes its place."""
 
     def over(self, now: float) -> Literal["no", "soft", "hard"]:
         """Whether the job has passed its kind's limits."""
@@ -90,9 +94,11 @@ class Slots(Service):
 
     async def _serve(self, slot: Slot) -> None:
         while True:
-            if not self._gate.is_set():
-                await self._gate.wait()
+            await self._gate.wait()
             job = await self.inbox.take()
+            if not self._gate.is_set():
+                self.inbox.put_back(job)  # a suspect runs alone now
+                continue
             if job.suspect:
                 self._park_suspect(job)
                 continue
@@ -114,6 +120,13 @@ class Slots(Service):
                 await self.executor.run_batch(slot, [job, *slot.others], kind)
             else:
                 await self.executor.run(slot, job, kind)
+        except Exception:
+            # A fault of ours may cost this try, never the slot: what nobody extends any more is rescued.
+            self._log.exception(
+                "job %s (%s) could not be run to its end; its lease will expire", job.id, job.kind
+            )
+            for one in (job, *slot.others):
+                self.inbox.ended(one.id, one.token)
         finally:
             slot.job = slot.kind = None
             slot.others = []
@@ -127,21 +140,31 @@ class Slots(Service):
         try:
             await self._run(slot, job, kind)
             while parked and not self.inbox.closed:
+                if not self._gate.is_set():
+                    await self._gate.wait()
+                    continue
                 self.inbox.parked -= 1
                 await self._run(slot, parked.popleft(), kind)
         finally:
-            self._running[kind.name] -= 1
+            if not slot.stuck:
+                self._running[kind.name] -= 1
 
     # --- time limits -----------------------------------------------------------------------------------------
 
     def _monitor(self) -> None:
         now = monotonic()
         for slot in list(self.slots):
-            over = slot.over(now)
-            if over == "soft" and slot.stop is None:
-                self.interrupt(slot, "timeout")
-            elif over == "hard":
-                self._give_up(slot)
+            try:
+                self._check(slot, now)
+            except Exception:  # a monitor that ends would end every slot with it
+                self._log.exception("a time limit could not be enforced")
+
+    def _check(self, slot: Slot, now: float) -> None:
+        over = slot.over(now)
+        if over == "soft" and slot.stop is None:
+            self.interrupt(slot, "timeout")
+        elif over == "hard":
+            self._give_up(slot)
 
     def interrupt(self, slot: Slot, stop: Stop) -> None:
         """Tell a slot's handler to end: cancels a coroutine, signals a thread or a process."""
@@ -150,14 +173,13 @@ class Slots(Service):
         slot.stop = stop
         self.executor.interrupt(slot)
 
-    def interrupt_jobs(self, stops: dict[int, Stop]) -> None:
-        """Interrupt the slots that run these jobs."""
+    def interrupt_jobs(self, stops: dict[tuple[int, int], Stop]) -> None:
+        """Interrupt the slots that run these (job, token)s: a newer try of the same job here goes on."""
         for slot in self.slots:
-            if slot.job is not None and slot.job.id in stops:
-                stop = stops[slot.job.id]
-                # One job of a batch that is cancelled or lost must not take its mates along.
-                if not slot.others or stop == "shutdown":
-                    self.interrupt(slot, stop)
+            stop = stops.get((slot.job.id, slot.job.token)) if slot.job is not None else None
+            # One job of a batch that is cancelled or lost must not take its mates along.
+            if stop is not None and (not slot.others or stop == "shutdown"):
+                self.interrupt(slot, stop)
 
     def _give_up(self, slot: Slot) -> None:
         """Past the hard limit: a process is killed and returns by itself, everything else loses its slot."""
@@ -170,14 +192,27 @@ class Slots(Service):
         self._log.error("job %s (%s) ignores its hard limit; its slot is replaced", job.id, job.kind)
         self.executor.report_timeout(slot)
         slot.stuck = True
+        slot.given_up.set()
+        if slot.temporary:
+            self.slots.remove(slot)
+            return
         replacement = Slot()
         self.slots[self.slots.index(slot)] = replacement
         self._occupy(replacement)
+        if slot.kind is not None and _limit(slot.kind) is not None:
+            self._pass_on(slot.kind)
+
+    def _pass_on(self, kind: Kind) -> None:
+        """A given-up handler no longer counts against its kind's limit, or the parked jobs would wait for ever."""
+        self._running[kind.name] -= 1
+        if parked := self._parked.get(kind.name):
+            self.inbox.parked -= 1
+            self.inbox.put_back(parked.popleft())
 
     # --- suspects --------------------------------------------------------------------------------------------
 
     def _park_suspect(self, job: ClaimedJob) -> None:
-        self.inbox.parked += 1
+        self.inbox.set_aside += 1
         self._suspects.append(job)
 
     async def _run_suspects(self) -> None:
@@ -193,23 +228,36 @@ class Slots(Service):
                     await asyncio.sleep(0.005)
                 if self._suspects and not self.inbox.closed:
                     await self._run_alone(self._suspects.popleft())
+            except Exception:
+                self._log.exception("a suspect could not be run; its lease will expire")
             finally:
                 self._gate.set()
             others = len(self.inbox) > 0
             self._alone_until = monotonic() + ((monotonic() - began) if others else 0.0)
 
     async def _run_alone(self, job: ClaimedJob) -> None:
-        self.inbox.parked -= 1
-        if not await self.executor.mark_alone(job):
+        self.inbox.set_aside -= 1
+        if not await self._marked(job):
             self.inbox.ended(job.id, job.token)
             return
         slot = Slot()
+        slot.temporary = True
         self.slots.append(slot)
         slot.task = asyncio.create_task(self._run(slot, job, self.executor.registry.get(job.kind)))
+        given_up = asyncio.ensure_future(slot.given_up.wait())
         try:
-            await asyncio.wait([slot.task])
+            await asyncio.wait([slot.task, given_up], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.slots.remove(slot)
+            given_up.cancel()
+            if slot in self.slots:
+                self.slots.remove(slot)
+
+    async def _marked(self, job: ClaimedJob) -> bool:
+        try:
+            return await self.executor.mark_alone(job)
+        except Exception:
+            self._log.exception("job %s could not be marked", job.id)
+            return False
 
     def drain(self) -> list[ClaimedJob]:
         """Take out parked jobs, which nobody has started."""
@@ -217,5 +265,5 @@ class Slots(Service):
         self._suspects.clear()
         for parked in self._parked.values():
             parked.clear()
-        self.inbox.parked = 0
+        self.inbox.parked = self.inbox.set_aside = 0
         return jobs

@@ -132,8 +132,8 @@ class Supervisor:
             opener=self._opener("heartbeat"),
             worker=self.id,
             lease=self.lease,
-            on_lost=lambda jobs: self._interrupt_soon(jobs, "lost"),
-            on_cancel=lambda jobs: self._interrupt_soon(jobs, "cancel"),
+            on_lost=lambda leases: self._interrupt_soon(leases, "lost"),
+            on_cancel=lambda leases: self._interrupt_soon(leases, "cancel"),
         )
         self.sweeper = (
             Sweeper(
@@ -251,7 +251,7 @@ class Supervisor:
         left = [job for slot in self.slots.slots if slot.job is not None for job in (slot.job, *slot.others)]
         if left:
             _log.warning("%d jobs still run after the grace period; they go back", len(left))
-            self.slots.interrupt_jobs({job.id: "shutdown" for job in left})
+            self.slots.interrupt_jobs({(job.id, job.token): "shutdown" for job in left})
             await self._wait_for_jobs(2.0)
         await self._bounded(self.finisher.flushed(), 10.0)
         await self.slots.stop(0.5)
@@ -290,6 +290,6 @@ class Supervisor:
         await self.engine.dispose()
         self.sync_engine.dispose()
 
-    def _interrupt_soon(self, jobs: list[int], stop: Stop) -> None:
+    def _interrupt_soon(self, leases: list[tuple[int, int]], stop: Stop) -> None:
         if self.loop is not None:
-            self.loop.call_soon_threadsafe(self.slots.interrupt_jobs, dict.fromkeys(jobs, stop))
+            self.loop.call_soon_threadsafe(self.slots.interrupt_jobs, dict.fromkeys(leases, stop))

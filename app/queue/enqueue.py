@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 import psycopg
+from psycopg.rows import tuple_row
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy.ext.asyncio import AsyncConnection as AlchemyAsyncConnection
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,7 +43,7 @@ def enqueue_many(place: SyncPlace, jobs: Sequence[NewJob], *, wake: bool = True)
     connection = _driver(place)
     if not jobs:
         return []
-    cursor = connection.cursor()
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)  # whatever kind and rows the caller prefers
     cursor.execute(statement("enqueue", "enqueue_jobs"), parameters(jobs, wake=wake))
     return _answers(jobs, cursor.fetchall())
 
@@ -59,7 +60,7 @@ async def enqueue_many_async(
     connection = await _driver_async(place)
     if not jobs:
         return []
-    cursor = connection.cursor()
+    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
     await cursor.execute(statement("enqueue", "enqueue_jobs"), parameters(jobs, wake=wake))
     return _answers(jobs, await cursor.fetchall())
 

@@ -151,12 +151,17 @@ class ClaimedJob:
     cancelled: bool
     received_at: float = field(default_factory=monotonic)
 
-    @property
-    def policy(self) -> dict[str, Any]:
-        """The job's own settings over those of its kind."""
-        return dict(json.loads(self.raw_policy)) if self.raw_policy else {}
+    def own_limit(self, name: str) -> int | None:
+        """A whole number from the job's own policy (max_attempts, crash_limit); what is none counts as absent.
+
+        Any SQL client may have written the policy, so nothing about it is certain.
+        """
+        policy = json.loads(self.raw_policy) if self.raw_policy else None
+        limit = policy.get(name) if isinstance(policy, dict) else None
+        return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
 
     @property
     def context(self) -> dict[str, Any]:
         """Request id, trace and the like, as the producer gave them."""
-        return dict(json.loads(self.raw_context)) if self.raw_context else {}
+        context = json.loads(self.raw_context) if self.raw_context else None
+        return context if isinstance(context, dict) else {}

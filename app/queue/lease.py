@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.rows import tuple_row
 
 from app.errors import AppError, InvalidInput
 from app.queue.store import Finish, Store, statement
@@ -54,8 +55,8 @@ async def job_transaction(
 
 def fence_sync(connection: psycopg.Connection[Any], job_id: int, token: int) -> None:
     """`fence` for synchronous connections."""
-    cursor = connection.execute(statement("lease", "fence_lease"), {"job_id": job_id, "token": token})
-    row = cursor.fetchone()
+    cursor = connection.cursor(row_factory=tuple_row)
+    row = cursor.execute(statement("lease", "fence_lease"), {"job_id": job_id, "token": token}).fetchone()
     _judge(None if row is None else row[1], job_id)
 
 

@@ -89,7 +89,7 @@ class RemoteError(Exception):
 def classify(error: BaseException) -> ErrorClass:
     """The class of an exception; what nobody classified is temporary."""
     given = getattr(error, "error_class", None)
-    if given in CLASS_POLICIES or given == "crash":
+    if isinstance(given, str) and (given in CLASS_POLICIES or given == "crash"):
         return cast(ErrorClass, given)
     if isinstance(error, JobTimeoutError):
         return "timeout"
@@ -120,8 +120,8 @@ class Failure:
         return cls(
             error_class=classify(error),
             fingerprint=fingerprint(error),
-            message=_storable(f"{type(error).__name__}: {error}", MESSAGE_LIMIT),
-            traceback=_storable(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT),
+            message=storable(f"{type(error).__name__}: {_said(error)}", MESSAGE_LIMIT),
+            traceback=storable(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT),
         )
 
 
@@ -135,7 +135,21 @@ def fingerprint(error: BaseException) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
-def _storable(text: str, limit: int) -> str:
+def code_of(error: BaseException) -> str | None:
+    """The error's own code as text, if it has one: libraries put numbers there, hooks write it to a text column."""
+    code = getattr(error, "code", None)
+    return storable(str(code), 100) if isinstance(code, str | int) else None
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a broken __str__ must not cost the worker more than the job
+        return "(its message cannot be printed)"
+
+
+def storable(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Text that PostgreSQL takes: cut to `limit` characters, without NUL and unpaired surrogates."""
     return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
@@ -145,6 +159,8 @@ class Verdict:
 
     failure: Failure
     delay: float | None
+    crashes: int = 0
+    """How many tries in a row ended in a crash; the next one counts from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +175,8 @@ class Retrying:
         policy = self.by_class.get(failure.error_class)
         if policy is None:
             final = failure.error_class in ("auth", "permanent")
-            policy = CLASS_POLICIES[failure.error_class] if final or self.own is None else self.own
+            by_class = CLASS_POLICIES.get(failure.error_class, CLASS_POLICIES["temporary"])
+            policy = by_class if final or self.own is None else self.own
         allowed = policy.max_attempts if max_attempts is None or policy is NEVER else max_attempts
         return Verdict(failure, policy.delay(attempt) if attempt < allowed else None)
 

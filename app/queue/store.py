@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, namedtuple_row
+from psycopg.rows import TupleRow, namedtuple_row, tuple_row
 
 from app.queue.job import ClaimedJob
 
@@ -69,6 +69,7 @@ class Failed:
     fingerprint: str | None = None
     traceback: str | None = None
     delay: float = 0.0
+    crashes: int = 0
     outcome: str = "DEAD"
 
 
@@ -87,7 +88,7 @@ class Store:
         self.connection = connection
 
     async def _all(self, area: str, name: str, params: Params) -> list[TupleRow]:
-        cursor = self.connection.cursor(binary=True)
+        cursor = self.connection.cursor(binary=True, row_factory=tuple_row)
         await cursor.execute(statement(area, name), params, prepare=True)
         return await cursor.fetchall()
 
@@ -156,19 +157,25 @@ class Store:
 
     async def retry_jobs(self, failed: Sequence[Failed]) -> list[Moved]:
         """Send leased jobs back for another try; those with a cancel intent are not answered."""
-        params = {**_tries(failed), "delays": [timedelta(seconds=one.delay) for one in failed]}
+        params = {
+            **_tries(failed),
+            "delays": [timedelta(seconds=one.delay) for one in failed],
+            "crashes": [one.crashes for one in failed],
+        }
         return [Moved(*row) for row in await self._all("retry", "retry_jobs", params)]
 
     # --- lease ---------------------------------------------------------------------------------------------
 
-    async def extend_leases(self, pairs: Sequence[tuple[int, int]], *, lease: timedelta) -> dict[int, bool]:
-        """Extend leases; answers those that still exist, with True where a cancel was asked for."""
+    async def extend_leases(
+        self, pairs: Sequence[tuple[int, int]], *, lease: timedelta
+    ) -> dict[tuple[int, int], bool]:
+        """Extend (job, token) leases; answers those that still exist, with True where a cancel was asked for."""
         params = {
             "job_ids": [job for job, _ in pairs],
             "tokens": [token for _, token in pairs],
             "lease": lease,
         }
-        return {row[0]: row[1] for row in await self._all("lease", "extend_leases", params)}
+        return {(row[0], row[1]): row[2] for row in await self._all("lease", "extend_leases", params)}
 
     async def fence_lease(self, job_id: int, token: int) -> tuple[int, str] | None:
         """Prove and hold a lease inside a transaction: (attempt, isolation level), None when it is lost."""

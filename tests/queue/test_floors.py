@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 
 from app.queue.store import Store
-from tests.support.claims import add, claim, every_lane, rows, value, worker_connection
+from tests.support.claims import add, claim, every_lane, worker_connection
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
 

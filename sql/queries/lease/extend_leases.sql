@@ -9,5 +9,5 @@ WITH input AS MATERIALIZED (
     UPDATE tandem.lease AS l SET expires_at = (SELECT tandem.clock()) + %(lease)s::interval
     FROM free AS f WHERE l.job_id = f.job_id
 )
-SELECT l.job_id, EXISTS (SELECT FROM tandem.cancel_intent AS c WHERE c.job_id = l.job_id) AS cancelled
+SELECT l.job_id, l.token, EXISTS (SELECT FROM tandem.cancel_intent AS c WHERE c.job_id = l.job_id) AS cancelled
 FROM input AS i JOIN tandem.lease AS l ON l.job_id = i.job_id AND l.token = i.token
