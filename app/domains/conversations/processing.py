@@ -11,6 +11,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -82,6 +83,7 @@ class Processor:
         self._sessions = sessions
         self._settings = settings
         self._formula = Formula.of(settings)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._agents: Agents | None = None
         self._agents_read_at = 0.0
 
@@ -98,8 +100,19 @@ class Processor:
             return  # the worker ends the job; there is nothing left to count
         with bind(job_id=job.id, conversation_id=event.conversation_id):
             score = await self._score(event, agents)
-            async with self._sessions() as session, job.transaction(session) as transaction:
+            async with (
+                self._turn(event.user_id),
+                self._sessions() as session,
+                job.transaction(session) as transaction,
+            ):
                 transaction.result = await self._record(session, job, event_id, event, score, agents)
+
+    def _turn(self, user_id: str) -> asyncio.Lock:
+        """One conversation of a user at a time in this process.
+
+        They would wait for each other's row lock anyway, but each with a connection that others could use.
+        """
+        return self._turns.setdefault(user_id, asyncio.Lock())
 
     async def _score(self, event: EventToProcess, agents: Agents) -> ConversationScore:
         agent = agents.prompting.get(event.bot_id)
