@@ -24,6 +24,8 @@ from workers.inbox import Inbox
 from workers.service import Service
 
 FAILURES_AT_ONCE = 50
+FINISH_TRIES = 5
+"""How often a batch that fails without a lost connection is tried, before its leases are left to expire."""
 
 
 class Finisher(Service):
@@ -176,7 +178,8 @@ class Finisher(Service):
         return kind.result_ttl if kind is not None else None
 
     async def _until_known(self, rows: Sequence[Finish]) -> Finished:
-        repeated = False
+        """Finish the rows, however long the database is away; an error of another kind gives them up to rescue."""
+        repeated, tries = False, 0
         while True:
             connection = await self.finishing.get()
             try:
@@ -184,6 +187,14 @@ class Finisher(Service):
             except CONNECTION_LOST as error:
                 repeated = True
                 await self._after(error)
+            except Exception:
+                tries += 1
+                self._log.exception(
+                    "%d jobs could not be finished (try %d of %d)", len(rows), tries, FINISH_TRIES
+                )
+                if tries == FINISH_TRIES:
+                    return Finished(fenced={row.job_id for row in rows})
+                await asyncio.sleep(0.2 * tries)
 
     def _refuse(self, job: ClaimedJob, seconds: float, reason: str) -> None:
         failure = Failure(error_class="permanent", fingerprint="result-refused", message=reason, traceback="")

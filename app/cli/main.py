@@ -8,12 +8,17 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import db
+from app.cli import api, db, modes, sweep, up, worker
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
 COMMANDS = [
+    up.register,
+    api.register,
+    worker.register,
+    sweep.register,
     db.register,
+    modes.register,
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

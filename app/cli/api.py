@@ -1,0 +1,44 @@
+"""`tandem api`: the HTTP service, until SIGTERM or SIGINT."""
+
+from typing import Annotated
+
+import typer
+
+from app.config import CHECKOUT, load_settings
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this command to the command line."""
+    parent.command()(api)
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one.")
+    ] = None,
+) -> None:
+    """Serve the HTTP API; /docs describes it, /metrics and /health/ready watch it.
+
+    Example: tandem api --port 8080
+    """
+    import uvicorn
+
+    from app.database import version
+    from app.database.location import database
+    from app.main import create_app
+    from app.observability.logging import set_up_logging
+
+    settings = load_settings()
+    set_up_logging(settings.logging)
+    with database(settings, root=CHECKOUT) as place:
+        version.check(place.url, settings=settings.database)
+        uvicorn.run(
+            create_app(settings, url=place.url),
+            host=host if host is not None else settings.api.host,
+            port=port if port is not None else settings.api.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.api.request_seconds) + 1,
+        )

@@ -1,0 +1,70 @@
+"""`tandem worker`: one worker process, until SIGTERM or SIGINT."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from app.config import CHECKOUT, Settings, load_settings
+from app.errors import ConfigurationError
+
+Mode = Annotated[
+    Literal["poll", "listen", "hybrid"] | None,
+    typer.Option(help="How to find jobs: look every poll interval, trust NOTIFY, or both (default)."),
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this command to the command line."""
+    parent.command()(worker)
+
+
+def worker(
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to serve, by comma; a weight may follow: default=2,mail")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="How many jobs may run at once.")] = None,
+    mode: Mode = None,
+    sweep: Annotated[bool, typer.Option(help="Also stand for leader of the sweep.")] = True,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of /metrics; 0 picks a free one.")
+    ] = None,
+) -> None:
+    """Run a worker: claim jobs, run their handlers, finish them.
+
+    SIGTERM drains: running jobs end within the grace period, the rest goes back. A second SIGTERM does not wait.
+
+    Example: tandem worker --queues conversations --slots 20
+    """
+    import asyncio
+
+    from app.database import version
+    from app.database.location import database
+    from app.observability.logging import set_up_logging
+    from workers.wiring import run_worker
+
+    settings = _with_options(load_settings(), queues, slots, mode, metrics_port)
+    set_up_logging(settings.logging)
+    with database(settings, root=CHECKOUT) as place:
+        version.check(place.url, settings=settings.database)
+        asyncio.run(run_worker(settings, place.url, sweep=sweep))
+
+
+def _with_options(
+    settings: Settings, queues: str | None, slots: int | None, mode: str | None, metrics_port: int | None
+) -> Settings:
+    changes: dict[str, object] = {"slots": slots, "mode": mode, "metrics_port": metrics_port}
+    if queues is not None:
+        changes["queues"] = parse_queues(queues)
+    given = {name: value for name, value in changes.items() if value is not None}
+    return settings.model_copy(update={"worker": settings.worker.model_copy(update=given)})
+
+
+def parse_queues(text: str) -> dict[str, int]:
+    """`default=2,mail` as names with weights. Raises ConfigurationError that shows the form."""
+    queues: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition("=")
+        if not name or not (weight or "1").isdigit() or weight == "0":
+            raise ConfigurationError("invalid-queues", f"--queues {text!r}: write it like default=2,mail")
+        queues[name] = int(weight or 1)
+    return queues

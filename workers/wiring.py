@@ -1,0 +1,47 @@
+"""What this service runs: the kinds and reconcilers of every application, and the worker built from them.
+
+The only place of the worker that knows the applications.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.config import Settings
+from app.database.engine import make_engine, make_session_factory
+from app.domains.conversations import jobs as conversations
+from app.observability.metrics import start_worker_metrics
+from app.queue.kinds import Registry
+from workers.supervisor import Supervisor
+from workers.sweeper.reconcile import Reconciler
+
+Sessions = async_sessionmaker[AsyncSession]
+REGISTRATIONS: Sequence[Callable[..., None]] = (conversations.register,)
+
+
+def make_registry(settings: Settings, sessions: Sessions) -> Registry:
+    """Every kind of every application."""
+    registry = Registry()
+    for register in REGISTRATIONS:
+        register(registry, sessions=sessions, settings=settings)
+    return registry
+
+
+def make_reconcilers(settings: Settings) -> list[Reconciler]:
+    """Every application's repair."""
+    return [Reconciler(name, repair, every) for name, repair, every in conversations.reconcilers(settings)]
+
+
+def make_supervisor(settings: Settings, url: str, *, sweep: bool = True) -> Supervisor:
+    """A worker process of this service; call it inside a running event loop."""
+    engine = make_engine(url, name="handlers", settings=settings.database)
+    registry = make_registry(settings, make_session_factory(engine))
+    reconcilers = make_reconcilers(settings)
+    return Supervisor(settings, url, registry, reconcilers=reconcilers, engine=engine, sweep=sweep)
+
+
+async def run_worker(settings: Settings, url: str, *, sweep: bool = True) -> None:
+    """A worker with its metrics, from start to drained end."""
+    supervisor = make_supervisor(settings, url, sweep=sweep)
+    with start_worker_metrics(settings, supervisor):
+        await supervisor.run()
