@@ -1,4 +1,4 @@
-"""Writes what became of jobs: successes in batches on one connection, failures with their hooks beside them.
+"""Writes what became of jobs: successes in batches here; failures with their hooks go to the settler.
 
 While one batch is on its way the next one gathers, so batches grow with load and a lone job is written at once.
 An answer that was lost is asked for again with the same tokens; nothing is given up while the process lives.
@@ -7,8 +7,6 @@ An answer that was lost is asked for again with the same tokens; nothing is give
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic
-from typing import Literal
 
 from app import events
 from app.database.connect import CONNECTION_LOST
@@ -16,14 +14,14 @@ from app.database.reconnecting import Reconnecting
 from app.queue.facts import Ended, Outcome
 from app.queue.finish import Finished, finish_batch
 from app.queue.job import ClaimedJob
-from app.queue.kinds import Registry, Transition
-from app.queue.retry import Failure, Verdict
-from app.queue.settle import FailedJob, settle
+from app.queue.kinds import Registry
+from app.queue.retry import Failure, Verdict, storable
+from app.queue.settle import FailedJob
 from app.queue.store import Failed, Finish, Store
 from workers.inbox import Inbox
 from workers.service import Service
+from workers.settler import Settler
 
-FAILURES_AT_ONCE = 50
 FINISH_TRIES = 5
 """How often a batch that fails without a lost connection is tried, before its leases are left to expire."""
 
@@ -37,6 +35,7 @@ class Finisher(Service):
         inbox: Inbox,
         finishing: Reconnecting,
         registry: Registry,
+        settler: Settler,
         batch: int = 200,
         delay: float = 0.005,
     ) -> None:
@@ -44,14 +43,23 @@ class Finisher(Service):
         self.inbox = inbox
         self.finishing = finishing
         self.registry = registry
+        self.settler = settler
         self.batch = batch
         self.delay = delay
         self._successes: deque[tuple[ClaimedJob, float, str | None]] = deque()
-        self._failures: deque[tuple[ClaimedJob, float, FailedJob]] = deque()
         self._unknown: set[str] = set()
         self._something = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def start(self) -> None:
+        """Start both tasks."""
+        self.settler.start()
+        super().start()
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """End both; what is not written by then is left to the expiry of its lease."""
+        await asyncio.gather(super().stop(grace), self.settler.stop(grace))
 
     # --- what slots call -------------------------------------------------------------------------------------
 
@@ -63,7 +71,9 @@ class Finisher(Service):
     def failed(self, job: ClaimedJob, seconds: float, verdict: Verdict, *, code: str | None = None) -> None:
         """A handler failed and the verdict is in."""
         failure = verdict.failure
-        self._fail(job, seconds, failure, delay=verdict.delay, outcome="DEAD", code=code)
+        self._fail(
+            job, seconds, failure, delay=verdict.delay, outcome="DEAD", code=code, crashes=verdict.crashes
+        )
 
     def cancelled(self, job: ClaimedJob, seconds: float, reason: str) -> None:
         """A job ends because somebody asked to cancel it."""
@@ -79,21 +89,22 @@ class Finisher(Service):
         delay: float | None,
         outcome: str,
         code: str | None,
+        crashes: int = 0,
     ) -> None:
         failed = Failed(
             job_id=job.id,
             token=job.token,
             ran_ms=seconds * 1000,
             error_class="cancelled" if outcome == "CANCELLED" else failure.error_class,
-            message=failure.message,
+            message=storable(failure.message),
             fingerprint=failure.fingerprint,
             traceback=failure.traceback,
             delay=delay or 0.0,
+            crashes=crashes,
             outcome=outcome,
         )
         entry = FailedJob(job.kind, job.event_id, failed, again=delay is not None, code=code)
-        self._failures.append((job, seconds, entry))
-        self._something.set()
+        self.settler.add(job, seconds, entry)
 
     def completed(self, job: ClaimedJob, seconds: float) -> None:
         """A handler ended its job itself, in its own transaction."""
@@ -116,25 +127,22 @@ class Finisher(Service):
 
     async def flushed(self) -> None:
         """Wait until everything reported so far is written."""
-        while self._successes or self._failures or not self._idle.is_set():
+        while self._successes or not self._idle.is_set() or not self.settler.idle:
             await asyncio.sleep(0.01)
 
     # --- the loop --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Write until stopped and empty."""
-        while not (self.stopping.is_set() and not self._successes and not self._failures):
-            if not self._successes and not self._failures:
+        while not (self.stopping.is_set() and not self._successes):
+            if not self._successes:
                 self._idle.set()
                 self._something.clear()
                 await self._wait()
                 continue
             self._idle.clear()
             await self._gather()
-            if self._successes:
-                await self._write_successes()
-            if self._failures:
-                await self._write_failures()
+            await self._write_successes()
         self._idle.set()
 
     async def _wait(self) -> None:
@@ -146,12 +154,7 @@ class Finisher(Service):
     async def _gather(self) -> None:
         """Give a batch time to fill while jobs run; an idle worker has nothing to wait for."""
         busy = self.inbox.slots - self.inbox.free_slots
-        if (
-            len(self._successes) < self.batch
-            and busy > 1
-            and not self._failures
-            and not self.stopping.is_set()
-        ):
+        if len(self._successes) < self.batch and busy > 1 and not self.stopping.is_set():
             await asyncio.sleep(self.delay)
 
     async def _write_successes(self) -> None:
@@ -187,50 +190,21 @@ class Finisher(Service):
             except CONNECTION_LOST as error:
                 repeated = True
                 await self._after(error)
-            except Exception:
+            except Exception as error:
                 tries += 1
                 self._log.exception(
                     "%d jobs could not be finished (try %d of %d)", len(rows), tries, FINISH_TRIES
                 )
                 if tries == FINISH_TRIES:
                     return Finished(fenced={row.job_id for row in rows})
+                # For instance a server that became read-only: another connection may lead to another one.
+                repeated = True
+                await self.finishing.lost(error)
                 await asyncio.sleep(0.2 * tries)
 
     def _refuse(self, job: ClaimedJob, seconds: float, reason: str) -> None:
         failure = Failure(error_class="permanent", fingerprint="result-refused", message=reason, traceback="")
         self.failed(job, seconds, Verdict(failure, None), code="result-refused")
-
-    async def _write_failures(self) -> None:
-        taken = [self._failures.popleft() for _ in range(min(len(self._failures), FAILURES_AT_ONCE))]
-        await self._settle(taken)
-
-    async def _settle(self, taken: list[tuple[ClaimedJob, float, FailedJob]]) -> None:
-        """Write failures; a hook or a row that fails is bisected out and left to its lease's expiry."""
-        started = monotonic()
-        became: dict[int, Transition] | None = None
-        while became is None:
-            connection = await self.finishing.get()
-            try:
-                became = await settle(connection, self.registry, [entry for _, _, entry in taken])
-            except CONNECTION_LOST as error:
-                # Whatever was committed unseen is not ours any more, and the repeat leaves it alone.
-                await self._after(error)
-            except Exception:
-                if len(taken) > 1:
-                    half = len(taken) // 2
-                    await self._settle(taken[:half])
-                    await self._settle(taken[half:])
-                    return
-                job = taken[0][0]
-                self._log.exception("job %s: its failure could not be written; its lease will expire", job.id)
-                self.inbox.ended(job.id, job.token)
-                return
-        ended: list[Outcome] = []
-        for job, seconds, _ in taken:
-            self.inbox.ended(job.id, job.token)
-            ended.append(Outcome(job, _OUTCOMES[became[job.id]] if job.id in became else "lost", seconds))
-        self._log.debug("settled %d failures in %.3f s", len(taken), monotonic() - started)
-        events.publish(Ended(ended))
 
     async def _after(self, error: BaseException) -> None:
         if self.finishing.is_open:
@@ -239,10 +213,3 @@ class Finisher(Service):
             )  # a lock or statement time limit ended the statement, not the connection
         else:
             await self.finishing.lost(error)
-
-
-_OUTCOMES: dict[str, Literal["retry", "dead", "cancelled"]] = {
-    "RETRY": "retry",
-    "DEAD": "dead",
-    "CANCELLED": "cancelled",
-}

@@ -33,6 +33,7 @@ from workers.inbox import Inbox
 from workers.prober import Prober
 from workers.processes import ProcessPool
 from workers.producer import Producer
+from workers.settler import Settler
 from workers.slots import Slots
 from workers.sweeper.reconcile import Reconciler
 from workers.sweeper.sweeper import Sweeper, all_steps
@@ -79,6 +80,7 @@ class Supervisor:
         self.claiming = Reconnecting("claim", self._opener("claim", session=session))
         self.maintenance = Reconnecting("maintenance", self._opener("maintenance", session=session))
         self.finishing = Reconnecting("finish", self._opener("finish", session=session))
+        self.settling = Reconnecting("settle", self._opener("settle", session=session))
         self.sync_engine = make_sync_engine(self.url, name="handlers", settings=self.settings.database)
 
     def _make_path(self) -> None:
@@ -88,6 +90,7 @@ class Supervisor:
         self.finisher = Finisher(
             inbox=self.inbox,
             finishing=self.finishing,
+            settler=Settler(inbox=self.inbox, settling=self.settling, registry=registry),
             registry=registry,
             batch=worker.finish_batch,
             delay=worker.finish_delay_ms / 1000,
@@ -285,7 +288,7 @@ class Supervisor:
         if self.maintenance.is_open:
             with contextlib.suppress(*CONNECTION_LOST):
                 await Store(await self.maintenance.get()).stop_worker(self.id)
-        for connection in (self.claiming, self.finishing, self.maintenance):
+        for connection in (self.claiming, self.finishing, self.settling, self.maintenance):
             await connection.close()
         await self.engine.dispose()
         self.sync_engine.dispose()

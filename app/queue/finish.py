@@ -10,6 +10,9 @@ import psycopg
 
 from app.queue.store import Finish, Store
 
+REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, UnicodeError)
+"""What one row can cause, whatever the others are."""
+
 
 @dataclass(slots=True)
 class Finished:
@@ -29,9 +32,9 @@ async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool =
     report = Finished()
     try:
         report.done = await store.finish_jobs(rows)
-    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+    except REFUSED as error:
         if len(rows) == 1:
-            report.refused.append((rows[0], str(error).splitlines()[0]))
+            report.refused.append((rows[0], (str(error).splitlines() or [type(error).__name__])[0]))
             return report
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):

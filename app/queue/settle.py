@@ -37,7 +37,10 @@ async def settle(
     became: dict[int, Transition] = {}
     by_id = {job.failed.job_id: job for job in jobs}
     async with connection.transaction():
-        await connection.execute("SET LOCAL synchronous_commit = on")
+        # Flushed; and the transaction has its id before any clock is read, as the sweeper's floors need it.
+        await connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', true), pg_current_xact_id()::text"
+        )
         moves: list[tuple[Moved, Transition]] = []
         retries = [job.failed for job in jobs if job.again]
         if retries:
