@@ -122,7 +122,7 @@ def machine(report: dict[str, Any]) -> dict[str, Any]:
     return {name: report[name] for name in names.split()}
 
 
-def show(report: dict[str, Any], console: Console, *, api: str, logs: Path) -> None:
+def show(report: dict[str, Any], console: Console, *, api: str, logs: Path, keep: bool) -> None:
     """The report for people."""
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_row("came in", f"{report['accepted']} conversations accepted in {report['seconds']} s")
@@ -151,12 +151,13 @@ def show(report: dict[str, Any], console: Console, *, api: str, logs: Path) -> N
         console.print(f"  [red]{line}[/red]")
     for title, row in report["stories"]:
         facts = ", ".join(f"{name} {value}" for name, value in row.items()) or "none in this run"
-        console.print(f"  [bold]{title}:[/bold] {facts}")
+        console.print(f"  [bold]{title}:[/bold] {facts}", soft_wrap=True)
+    kept = "now" if keep else "with --keep"
     console.print(
-        f"\nLook further (with --keep): {api}/docs, {api}/metrics; logs in {logs.parent.name}/{logs.name}/"
+        f"\nLook further, {kept}: {api}/docs and {api}/metrics; logs in .tandem/{logs.name}/", soft_wrap=True
     )
     console.print(
-        'With SQL, while it runs:    psql "$(scripts/tandem db url)" -f sql/inspect/queue_depth.sql'
+        "By SQL, at any time: scripts/tandem db start; scripts/tandem db psql -f sql/inspect/queue_depth.sql"
     )
 
 

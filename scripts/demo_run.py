@@ -106,7 +106,7 @@ def main() -> int:
         migrate.upgrade(place.url, settings=settings.database)
         with _processes(place.url) as processes, connect_sync(place.url, name="demo") as connection:
             report = _run(options, settings, processes, connection, console)
-            demo_report.show(report, console, api=report["api"], logs=LOGS)
+            demo_report.show(report, console, api=report["api"], logs=LOGS, keep=options.keep)
             if options.keep:
                 console.print("\n[bold]Still running.[/bold] Ctrl-C stops everything.")
                 _wait_for_interrupt()

@@ -142,3 +142,27 @@ def _embedded_only() -> None:
         raise ConfigurationError(
             "not-embedded", "DATABASE_URL is set: that server is not ours to start or stop"
         )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database; what follows is psql's. Uses the psql on the PATH, else the embedded server's.
+
+    Example: tandem db psql -f sql/inspect/queue_depth.sql
+    """
+    import os
+    import shutil
+
+    from app.database import embedded
+
+    settings = load_settings()
+    address = settings.database_url
+    if address is None:
+        found = embedded.find(CHECKOUT)
+        if found is None:
+            raise NotFound(
+                "server-not-running", "the embedded server does not run: start it with `tandem db start`"
+            )
+        address = found[0].url(found[1])
+    program = shutil.which("psql") or str(embedded.embedded_programs() / "psql")
+    os.execv(program, [program, address, *context.args])  # noqa: S606 - no shell is wanted
