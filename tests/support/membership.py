@@ -14,7 +14,7 @@ WITH place AS (
 )
 SELECT coalesce(j.id, p.job_id), j.id IS NOT NULL, coalesce(array_agg(p.name) FILTER (WHERE p.name IS NOT NULL), '{}')
 FROM tandem.job AS j FULL JOIN place AS p ON p.job_id = j.id
-GROUP BY 1, 2 HAVING count(p.name) <> 1 OR j.id IS NULL
+GROUP BY 1, 2 HAVING count(p.name) <> 1 OR NOT (j.id IS NOT NULL)
 """
 COUNTS = """
 SELECT (SELECT count(*) FROM tandem.ready), (SELECT count(*) FROM tandem.scheduled),
