@@ -59,15 +59,20 @@ class Prober(Service):
         safe = await store.read_floors(self.floors.queues)
         if self.maintenance.generation == generation:
             self.floors.settle(safe)
-        gaps, want = self.floors.behind(), min(self.batch, self.inbox.room())
-        if not gaps or want <= 0:
+        gaps = self.floors.behind()
+        if not gaps or self.inbox.closed:
             return 0.0
+        # One more than there is room for: a busy worker has no room left whenever it is asked, and late rows would
+        # wait for the end of the backlog.
+        want = min(self.batch, max(1, self.inbox.room()))
         before_claim = monotonic()
         jobs = await store.claim_jobs(
             gaps, want=want, token=secrets.randbits(63), worker=self.worker, lease=self.lease
         )
         if jobs:
             self.found += len(jobs)
+            if len(jobs) >= want:
+                self.floors.step_back(jobs)
             self.inbox.push(jobs, asked_at=before_claim)
             events.publish(Claimed(jobs))
         return monotonic() - asked_at

@@ -12,6 +12,8 @@ from time import monotonic
 from typing import Literal
 from uuid import UUID
 
+import psycopg
+
 from app import events
 from app.database.connect import CONNECTION_LOST
 from app.database.listener import Listener
@@ -26,6 +28,7 @@ from workers.service import Service
 
 Mode = Literal["poll", "listen", "hybrid"]
 LISTEN_CHECK = 10.0
+_REFUSED_WAITS = (*wake.RECHECKS[1:], wake.STEADY)
 
 
 class Producer(Service):
@@ -55,6 +58,8 @@ class Producer(Service):
         self.poll_every = poll_every
         self.sleeper = Sleeper(open_listener) if mode != "poll" and open_listener else None
         self._generation = 0
+        self._refused = 0
+        """How often in a row falling asleep was not possible."""
 
     async def run(self) -> None:
         """Claim until stopped."""
@@ -83,16 +88,22 @@ class Producer(Service):
 
     async def _sleep(self) -> None:
         if self.sleeper is None:
-            await self._claim_everything()
-            await self.pause(self.poll_every)
+            if not await self._claim_everything():
+                await self.pause(self.poll_every)
             return
         waits = self._waits()
         self.sleeper.heard.clear()
-        if not await self.sleeper.lie_down(self.floors.queues):
-            waits = iter((wake.RECHECKS[1],))  # no lock now: look again soon, then try to lie down again
+        if await self.sleeper.lie_down(self.floors.queues):
+            self._refused = 0
+        else:
+            # No lock now: look again soon, then try to lie down again; later and later while it is refused.
+            waits = iter((_REFUSED_WAITS[min(self._refused, len(_REFUSED_WAITS) - 1)],))
+            self._refused += 1
         try:
             while not self.stopping.is_set():
                 self.sleeper.heard.clear()
+                if self.inbox.room() <= 0:
+                    break  # nobody sleeps while every slot is busy: who enqueues would notify in vain
                 if await self._claim_everything():
                     break
                 if self.sleeper.interrupted:
@@ -113,8 +124,7 @@ class Producer(Service):
         """Claim from the safe floors; True when there is more than there was room for."""
         want = self.inbox.room()
         if want <= 0:
-            await self._wait_for_room()
-            want = max(1, self.inbox.room())
+            return True
         return len(await self._claim(self.floors.everything(), want)) >= min(want, self.batch)
 
     async def _claim(self, lanes: list[Lane], want: int) -> list[ClaimedJob]:
@@ -170,7 +180,7 @@ class Sleeper(Service):
     async def run(self) -> None:
         """Hold one listening connection for as long as it lasts."""
         connection = await self._connection.get()
-        listener = Listener(connection, lambda _: self.heard.set())
+        listener, lost = Listener(connection, lambda _: self.heard.set()), None
         try:
             self._lanes = []
             self._listener = listener
@@ -182,18 +192,20 @@ class Sleeper(Service):
                 )
                 for one in pending:
                     one.cancel()
-                if failed in done:
-                    break
-                if not done and self._lanes and not await listener.check(5.0):
+                if failed in done or (not done and self._lanes and not await listener.check(5.0)):
+                    lost = "the LISTEN connection failed"
                     break
         except CONNECTION_LOST as error:
-            self._log.warning("the LISTEN connection failed: %s", error)
+            lost = str(error)
         finally:
             self._listener = None
             self.interrupted, self._asleep = True, False
             await listener.close()
-            await self._connection.close()
             self.heard.set()  # whoever sleeps must look for itself
+        if lost is None:
+            await self._connection.close()
+        else:
+            await self._connection.lost(psycopg.OperationalError(lost))
 
     async def lie_down(self, queues: tuple[str, ...]) -> bool:
         """Announce that we sleep; False when that is not possible now, and only polling helps."""
@@ -210,8 +222,9 @@ class Sleeper(Service):
                 if not all(answers.values()):
                     await store.get_up([lane for lane, asleep in answers.items() if asleep])
                     return False
-        except CONNECTION_LOST as error:
+        except psycopg.Error as error:  # any: LISTEN may be refused, for instance by a standby
             self._log.warning("cannot announce the sleep: %s", error)
+            listener.failed.set()
             return False
         self._asleep = True
         return True
@@ -225,5 +238,6 @@ class Sleeper(Service):
         try:
             async with listener.talking() as connection:
                 await Store(connection).get_up(self._lanes)
-        except CONNECTION_LOST as error:
+        except psycopg.Error as error:
             self._log.warning("cannot take the announcement back: %s", error)
+            listener.failed.set()

@@ -22,7 +22,8 @@ class Service(ABC):
         """Work until `stopping` is set. An exception is a failure, and the service starts over."""
 
     def start(self) -> None:
-        """Start the task."""
+        """Start the task, also again after a stop."""
+        self.stopping.clear()
         self._task = asyncio.create_task(self._guard(), name=self.name)
 
     async def stop(self, grace: float = 5.0) -> None:

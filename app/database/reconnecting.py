@@ -6,6 +6,7 @@ One owner at a time uses it; it is not a pool.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from app.database.backoff import Backoff
 from app.database.connect import CONNECTION_LOST
@@ -25,6 +26,9 @@ class Reconnecting:
         self._open = opener
         self._backoff = Backoff(first, most)
         self._connection: BoundedAsyncConnection | None = None
+        self._opening = asyncio.Lock()
+        self._opened_at = 0.0
+        self._good_after = most
 
     @property
     def is_open(self) -> bool:
@@ -33,6 +37,12 @@ class Reconnecting:
 
     async def get(self) -> BoundedAsyncConnection:
         """The connection; opened now if need be, trying for ever. Cancel to give up."""
+        if (connection := self._connection) is not None and self.is_open:
+            return connection
+        async with self._opening:  # two that ask at once get one connection
+            return await self._open_until_it_works()
+
+    async def _open_until_it_works(self) -> BoundedAsyncConnection:
         while True:
             connection = self._connection
             if connection is not None and self.is_open:
@@ -46,11 +56,13 @@ class Reconnecting:
                 await asyncio.sleep(wait)
                 continue
             self.generation += 1
-            self._backoff.reset()
+            self._opened_at = monotonic()
 
     async def lost(self, error: BaseException) -> None:
         """Note a failure: the connection is closed, the caller waits a moment, the next `get` opens another."""
         _log.warning("%s: connection lost: %s", self.name, str(error).strip().splitlines()[:1])
+        if monotonic() - self._opened_at > self._good_after:
+            self._backoff.reset()  # one that opens and fails at once does not count as a success
         await self.close()
         await asyncio.sleep(self._backoff.next())
 

@@ -40,6 +40,12 @@ class Floors:
             if job.position >= fast.get(lane, 0):
                 fast[lane] = job.position + 1
 
+    def step_back(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Lower the fast floors to just behind these: more rows may lie there than the probe had room for."""
+        for job in jobs:
+            lane = (job.queue, job.priority)
+            self._fast[lane] = min(self._fast.get(lane, 0), job.position + 1)
+
     def settle(self, safe: Mapping[tuple[str, int], int]) -> None:
         """Take over newer safe floors; they only grow."""
         for lane, floor in safe.items():

@@ -186,9 +186,11 @@ class Store:
         """Note that a suspect starts with nothing beside it; False when the lease is lost."""
         return bool(await self._all("lease", "mark_alone", {"job_id": job_id, "token": token}))
 
-    async def find_expired(self, *, after: datetime, most: int, hooked_kinds: Sequence[str]) -> list[Any]:
-        """Lock and answer expired leases."""
-        params = {"after": after, "most": most, "hooked_kinds": list(hooked_kinds)}
+    async def find_expired(
+        self, *, after: tuple[datetime, int], most: int, hooked_kinds: Sequence[str]
+    ) -> list[Any]:
+        """Lock and answer expired leases behind `after`, an (expiry, job)."""
+        params = {"after": after[0], "after_job": after[1], "most": most, "hooked_kinds": list(hooked_kinds)}
         return await self._named("lease", "find_expired", params)
 
     async def rescue_jobs(self, pairs: Sequence[tuple[int, int]]) -> list[Any]:
@@ -239,9 +241,9 @@ class Store:
         """Make one partition; False when it was there."""
         return bool((await self._all("partitions", "add_partition", {"number": number}))[0][0])
 
-    async def start_partition(self, number: int) -> int:
-        """Let ids go on in that partition; answers where they stand."""
-        return int((await self._all("partitions", "start_partition", {"number": number}))[0][0])
+    async def start_partition(self, number: int) -> bool:
+        """Let ids go on in that partition; False when they are there already."""
+        return bool(await self._all("partitions", "start_partition", {"number": number}))
 
     async def find_survivors(self, number: int, *, retention: timedelta, most: int) -> list[int] | None:
         """The ids that must outlive a partition; None while it is too young to be dropped."""

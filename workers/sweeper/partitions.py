@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import psycopg
+
 from app.database.deadline import BoundedAsyncConnection
 from app.queue.store import Store
 from workers.sweeper.step import Moved, Step
@@ -22,12 +24,20 @@ class KeepPartitions(Step):
         """Add what is missing ahead; move the ids on when the current partition is a day old."""
         store = Store(connection)
         current, old, numbers = await store.find_partitions(every=self.span)
-        added = 0
+        added, failure = 0, None
         for number in range(current, current + AHEAD + 1):
-            if number not in numbers:
+            if number in numbers:
+                continue
+            try:
                 async with connection.transaction():
                     await connection.execute("SET LOCAL lock_timeout = '500ms'")
                     added += await store.add_partition(number)
-        if old:
+            except psycopg.Error as error:
+                # Ids that came before their partition stand in the default one and forbid it for ever; the next
+                # partition is not theirs.
+                failure = error
+        if old and current + 1 in (await store.find_partitions(every=self.span))[2]:
             await store.start_partition(current + 1)
+        if failure is not None:
+            raise failure
         return Moved(added)

@@ -4,7 +4,9 @@ Decides by leases alone, never by which workers look alive. A bad row is stepped
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from app.database.deadline import BoundedAsyncConnection
@@ -16,6 +18,9 @@ from workers.sweeper.promote import next_floor
 from workers.sweeper.step import BEGINNING, Moved, Settled, Step
 
 _log = logging.getLogger(__name__)
+LAST_JOB = 2**63 - 1
+HOOK_PATIENCE = "SET LOCAL lock_timeout = '2s'"
+"""A hook that waits for somebody's lock must not hold up the rescue of everything else."""
 
 
 class RescueJobs(Step):
@@ -29,53 +34,55 @@ class RescueJobs(Step):
         self.every = every
         self.batch = batch
         self._floor = BEGINNING
-        self.stepped_over = 0
 
     async def run_once(self, connection: BoundedAsyncConnection) -> Moved:
         """Rescue everything that has expired."""
-        store, settled = Store(connection), self.settled.at
-        counts: dict[str, int] = {"rescued": 0, "dead": 0, "cancelled": 0, "failed": 0}
-        after = self._floor
+        settled, counts = self.settled.at, Counter[str]()
+        after = (self._floor, LAST_JOB)
         while True:
-            async with connection.transaction():
-                rows = await store.find_expired(
-                    after=after, most=self.batch, hooked_kinds=self.registry.hooked
-                )
-                failed_before = counts["failed"]
-                queues = await self._rescue(connection, rows, counts)
-            await self._wake(store, queues)
+            rows = await self._page(connection, after, self.batch, counts)
             if len(rows) < self.batch:
                 break
-            if counts["failed"] > failed_before:
-                after = rows[-1].expires_at  # go on behind the rows that fail; the next run tries them again
-        self._floor = next_floor(self._floor, await store.oldest_expiry(after=self._floor), settled)
-        return Moved(counts["rescued"] + counts["dead"] + counts["cancelled"], counts)
+            after = (
+                rows[-1].expires_at,
+                rows[-1].job_id,
+            )  # past rows that fail: the next run tries them again
+        oldest = await Store(connection).oldest_expiry(after=self._floor)
+        self._floor = next_floor(self._floor, oldest, settled)
+        detail = {name: counts[name] for name in ("rescued", "dead", "cancelled", "failed")}
+        return Moved(sum(detail.values()) - detail["failed"], detail)
 
     def reset(self) -> None:
         """Look from the beginning once."""
         self._floor = BEGINNING
 
-    async def _rescue(
-        self, connection: BoundedAsyncConnection, rows: Sequence[Any], counts: dict[str, int]
-    ) -> set[str]:
+    async def _page(
+        self, connection: BoundedAsyncConnection, after: tuple[datetime, int], most: int, counts: Counter[str]
+    ) -> list[Any]:
+        """One page in one transaction; when that fails, its rows one by one, each in its own."""
+        store, rows = Store(connection), list[Any]()
         try:
             async with connection.transaction():
-                return await self._apply(connection, rows, counts)
+                await connection.execute(HOOK_PATIENCE)
+                rows = await store.find_expired(after=after, most=most, hooked_kinds=self.registry.hooked)
+                moved, queues = await self._apply(connection, rows)
         except Exception as error:
-            if len(rows) <= 1 or connection.closed:
-                if connection.closed:
-                    raise
+            if connection.closed or not rows:
+                raise
+            if most == 1:
                 counts["failed"] += 1
                 _log.error("job %s cannot be rescued: %s", rows[0].job_id, error, exc_info=error)
-                return set()
-        queues: set[str] = set()
-        for row in rows:
-            queues |= await self._rescue(connection, [row], counts)
-        return queues
+                return rows
+            for row in rows:
+                await self._page(connection, (row.expires_at, row.job_id - 1), 1, counts)
+            return rows
+        counts.update(moved)
+        await self._wake(store, queues)
+        return rows
 
     async def _apply(
-        self, connection: BoundedAsyncConnection, rows: Sequence[Any], counts: dict[str, int]
-    ) -> set[str]:
+        self, connection: BoundedAsyncConnection, rows: Sequence[Any]
+    ) -> tuple[Counter[str], set[str]]:
         store, by_id = Store(connection), {row.job_id: row for row in rows}
         closing = [failed for row in rows if (failed := self._end(row)) is not None]
         ending = {failed.job_id for failed in closing}
@@ -94,9 +101,7 @@ class RescueJobs(Step):
             row = by_id[moved.job_id]
             entry = FailedJob(row.kind, row.event_id, self._end(row) or _crashed(row), code="crash")
             await run_hook(connection, self.registry, entry, moved, transition)
-        for _, transition in moves:
-            counts[transition.lower()] += 1
-        return queues
+        return Counter(transition.lower() for _, transition in moves), queues
 
     def _end(self, row: Any) -> Failed | None:
         """The end of a job that must not run again, or None."""

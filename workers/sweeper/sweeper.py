@@ -168,6 +168,8 @@ class Sweeper:
             await asyncio.wait([renewal, waiter], return_when=asyncio.FIRST_COMPLETED)
             if not renewal.done():
                 renewal.cancel()
+            elif error := renewal.exception():
+                _log.error("leadership could not be renewed", exc_info=error)
             await asyncio.wait([waiter], timeout=self.leadership.lease / 3)
 
     async def _renew(self) -> None:
