@@ -175,6 +175,53 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanation text, since timestamp with time zone, until timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT r.reason, r.explanation, r.since, r.until
+FROM tandem.job_circumstances($1) AS c
+CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked') AS waits, c.place = 'lease' AS runs,
+                           c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who) AS n
+CROSS JOIN LATERAL (VALUES
+    (1, c.place IS NULL AND c.kind IS NULL, 'unknown-job',
+     'there is no such job: never enqueued, rolled back, purged, or dropped by retention', NULL, NULL),
+    (2, c.place IS NULL AND c.kind IS NOT NULL, 'lost',
+     'it stands in no place, which is a bug: see sql/inspect/membership.sql', c.created_at, NULL),
+    (3, c.place = 'succeeded', 'succeeded', format('%s ended it at try %s', n.who, c.attempt), c.since, NULL),
+    (4, c.place = 'dead', 'dead', format('a dead letter after try %s: %s', c.attempt, c.detail), c.since, NULL),
+    (5, c.place = 'cancelled', 'cancelled', concat_ws(': ', 'it was cancelled', c.detail), c.since, NULL),
+    (6, (n.waits OR n.runs) AND c.cancel_at IS NOT NULL, 'cancel-asked',
+     format('%s asked for its cancel%s; %s', coalesce(c.cancel_by, 'somebody'), ' (' || c.cancel_why || ')',
+            CASE WHEN n.runs THEN 'its worker ends it at the next heartbeat' ELSE 'the next claim or sweep ends it' END),
+     c.cancel_at, NULL),
+    (7, n.runs AND n.over, 'lease-overdue', format('%s holds it and has not extended its lease; a sweep%s takes it back',
+     n.who, CASE WHEN c.hooked THEN ' that knows the kind ' || c.kind END), c.until, NULL),
+    (8, n.runs AND NOT n.over AND c.suspect AND NOT c.alone, 'suspect-waits',
+     format('its worker died in an earlier try: in %s it waits until it can run alone', n.who), c.since, c.until),
+    (9, n.runs AND NOT n.over AND NOT (c.suspect AND NOT c.alone), 'running',
+     format('%s runs its try %s%s, or is about to', n.who, c.attempt, CASE WHEN c.alone THEN ' alone' END), c.since,
+     c.until),
+    (10, c.place = 'blocked', 'blocked-' || c.detail,
+     format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
+    (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
+     CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
+     || ' is not due yet', coalesce(c.failed_at, c.created_at), c.until),
+    (12, c.place = 'scheduled' AND n.over, 'due', 'it is due: a sweep makes it ready', c.until, NULL),
+    (13, c.place IN ('scheduled', 'lease') AND n.over AND NOT c.swept, 'no-sweeper', 'nobody sweeps: start a worker',
+     NULL, NULL),
+    (14, n.waits AND c.paused_at IS NOT NULL, 'queue-paused',
+     format('queue %s is paused by %s', c.queue, coalesce(c.paused_by, 'somebody')), c.paused_at, NULL),
+    (15, n.waits AND NOT c.declared, 'kind-unknown', format('no worker has ever declared the kind %s', c.kind),
+     c.created_at, NULL),
+    (16, n.waits AND c.slots IS NULL, 'no-worker', format('no live worker serves queue %s', c.queue), c.seen_at, NULL),
+    (17, n.waits AND c.suspect, 'suspect', 'its worker died in an earlier try: it runs alone next', c.failed_at, NULL),
+    (18, c.place = 'ready', 'waiting', format('%s jobs of queue %s come first; its workers hold %s jobs and have %s slots',
+     c.ahead || CASE WHEN c.ahead >= 1000 THEN ' or more' ELSE '' END, c.queue, c.held, coalesce(c.slots, 0)), c.since, NULL)
+) AS r(rank, holds, reason, explanation, since, until)
+WHERE r.holds ORDER BY r.rank
+$_$;
+
 CREATE TABLE tandem.blocked (
     partition_key text NOT NULL COLLATE pg_catalog."C",
     priority smallint NOT NULL,
@@ -292,6 +339,48 @@ INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, sus
 SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
 FROM input WHERE coalesce(run_at <= at, true)
 $$;
+
+CREATE FUNCTION tandem.job_circumstances(job bigint) RETURNS TABLE(at timestamp with time zone, place text, queue text, priority smallint, attempt smallint, suspect boolean, alone boolean, since timestamp with time zone, until timestamp with time zone, worker text, detail text, created_at timestamp with time zone, kind text, declared boolean, hooked boolean, partition_key text, paused_at timestamp with time zone, paused_by text, cancel_at timestamp with time zone, cancel_by text, cancel_why text, slots bigint, seen_at timestamp with time zone, held bigint, ahead bigint, failed_at timestamp with time zone, failure text, swept boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), place AS MATERIALIZED (
+    SELECT 'ready' AS place, queue, priority, pos, attempt, suspect, false AS alone, ready_at AS since,
+           NULL::timestamptz AS until, partition_key, NULL::uuid AS worker, NULL AS detail FROM tandem.ready WHERE job_id = $1
+    UNION ALL SELECT 'scheduled', queue, priority, NULL, attempt, suspect, false, NULL, next_attempt_at, partition_key,
+           NULL, NULL FROM tandem.scheduled WHERE job_id = $1
+    UNION ALL SELECT 'blocked', queue, priority, NULL, attempt, suspect, false, blocked_at, NULL, partition_key, NULL,
+           waiting_for FROM tandem.blocked WHERE job_id = $1
+    UNION ALL SELECT 'lease', queue, priority, NULL, attempt, suspect, alone, claimed_at, expires_at, partition_key,
+           worker, NULL FROM tandem.lease WHERE job_id = $1
+    UNION ALL SELECT lower(outcome), NULL, NULL, NULL, attempt, NULL, NULL, finished_at, NULL, NULL, worker,
+           nullif(concat_ws(': ', error_class, reason), '') FROM tandem.done WHERE job_id = $1
+)
+SELECT c.at, p.place, coalesce(p.queue, j.queue), coalesce(p.priority, j.priority), p.attempt, p.suspect, p.alone, p.since,
+       p.until, coalesce(w.name, p.worker::text), p.detail, j.created_at, j.kind, k.name IS NOT NULL, k.hooked IS TRUE,
+       coalesce(p.partition_key, j.partition_key), q.paused_at, q.paused_by, i.requested_at, i.requested_by, i.reason,
+       s.slots, s.seen_at, (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue),
+       (SELECT count(*) FROM (
+            SELECT FROM generate_series(p.priority, 9) AS g(priority) CROSS JOIN LATERAL (
+                SELECT FROM tandem.ready AS r WHERE r.queue = p.queue AND r.priority = g.priority
+                AND r.pos >= (SELECT coalesce(max(f.floor), 0) FROM tandem.lane_floor AS f
+                              WHERE f.queue = p.queue AND f.priority = g.priority)
+                AND r.pos < CASE WHEN g.priority > p.priority THEN 9223372036854775807 ELSE p.pos END LIMIT 1000) AS r
+            LIMIT 1000) AS a),
+       t.finished_at, concat_ws(': ', t.error_class, left(t.message, 200)),
+       EXISTS (SELECT FROM tandem.leader AS d WHERE d.name = 'sweeper' AND d.expires_at > c.at)
+FROM clock AS c LEFT JOIN place AS p ON true
+LEFT JOIN tandem.job AS j ON j.id = $1
+LEFT JOIN tandem.kind AS k ON k.name = j.kind
+LEFT JOIN tandem.queue AS q ON q.name = p.queue
+LEFT JOIN tandem.worker AS w ON w.id = p.worker
+LEFT JOIN tandem.cancel_intent AS i ON i.job_id = $1
+LEFT JOIN LATERAL (
+    SELECT sum(n.concurrency) FILTER (WHERE n.stopped_at IS NULL AND n.seen_at > c.at - interval '1 minute') AS slots,
+           max(n.seen_at) AS seen_at FROM tandem.worker AS n WHERE p.queue = ANY (n.queues)) AS s ON true
+LEFT JOIN LATERAL (SELECT a.finished_at, a.error_class, a.message FROM tandem.attempt AS a WHERE a.job_id = $1
+                   ORDER BY a.finished_at DESC LIMIT 1) AS t ON true
+$_$;
 
 CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]
     LANGUAGE plpgsql

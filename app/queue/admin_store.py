@@ -41,6 +41,10 @@ class AdminStore:
         """The failed tries of one job, the first one first."""
         return await self._rows(statement("admin", "list_attempts"), {"job_id": job_id})
 
+    async def explain_job(self, job_id: int) -> list[Row]:
+        """Why a job does not run, what matters most first."""
+        return await self._rows(statement("admin", "explain_job"), {"job_id": job_id})
+
     async def list_jobs(
         self, *, status: str | None, kind: str | None, queue: str | None, before: int, most: int
     ) -> list[Row]:
