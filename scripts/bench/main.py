@@ -1,0 +1,69 @@
+"""The command line of the benchmark: one workload of one peer, or all of them interleaved."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from scripts.bench import catalogue, report
+from scripts.bench.plan import WORKLOADS_IN_ORDER, plan
+from scripts.bench.runner import measure
+from scripts.bench.server import benchmark_server
+from scripts.bench.workloads import Options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the arguments say. Exit code 1 when a run was void."""
+    options = _parser().parse_args(arguments)
+    if options.workload == "all":
+        sys.exit(_all(options))
+    peer = catalogue.load(options.peer)
+    chosen = Options(
+        workers=options.workers,
+        conns=options.conns,
+        jobs=options.jobs,
+        seconds=options.seconds,
+        rate=options.rate,
+        variant=options.variant,
+    )
+    lines = []
+    with benchmark_server() as server:
+        for _ in range(options.repeat):
+            lines.append(measure(server, peer, options.workload, chosen))
+            report.show(lines[-1], as_json=options.json)
+    sys.exit(1 if any(line.void for line in lines) else 0)
+
+
+def _all(options: argparse.Namespace) -> int:
+    peers = [catalogue.load(name) for name in options.peers.split(",")]
+    workloads = options.workloads.split(",")
+    lines = []
+    with benchmark_server() as server:
+        for step in plan(peers, workloads, repeat=options.repeat, quick=options.quick):
+            lines.append(measure(server, step.peer, step.workload, step.options))
+            report.show(lines[-1], as_json=options.json)
+    report.write(lines, sys.argv[1:])
+    return 1 if any(line.void for line in lines) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench/run", description=__doc__, epilog="docs/performance.md describes all."
+    )
+    parser.add_argument("workload", choices=[*WORKLOADS_IN_ORDER, "all"])
+    parser.add_argument("--peer", default="tandem", help=f"one of {', '.join(catalogue.names())}")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--conns", type=int, default=1, help="connections of W1, clients of W9")
+    parser.add_argument("--jobs", type=int, help="how many jobs (W2, W3, W7, W8)")
+    parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9); W3: at most")
+    parser.add_argument("--rate", type=float, help="jobs per second of W6")
+    parser.add_argument("--variant", help="W1 of tandem: job, sql, event, event-2")
+    parser.add_argument("--repeat", type=int, default=1, help="how often; `all` interleaves")
+    parser.add_argument("--json", action="store_true", help="one JSON line per run, nothing else")
+    parser.add_argument("--peers", default="tandem,floor", help="`all`: which, by comma")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS_IN_ORDER), help="`all`: which, by comma")
+    parser.add_argument("--quick", action="store_true", help="`all`: shorter runs")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

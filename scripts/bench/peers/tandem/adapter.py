@@ -1,0 +1,127 @@
+"""Tandem's program for the benchmark: migrations, producers through every way to enqueue, and a real worker.
+
+Runs in the checkout's own environment.
+"""
+
+import asyncio
+import json
+import os
+import uuid
+from typing import Any
+
+import psycopg
+
+from app.config import load_settings
+from app.database import migrate
+from app.queue.enqueue import enqueue, enqueue_async, enqueue_many_async
+from app.queue.job import NewJob
+from app.queue.kinds import Kind, Registry
+from app.queue.retry import Retrying, RetryPolicy
+from app.queue.running import Job
+from scripts.bench.peers import recorder
+from scripts.bench.peers.recorder import Payload, Recorder
+from workers.supervisor import Supervisor
+
+KIND = "bench"
+EVENT_TABLE = (
+    "CREATE TABLE public.bench_event (id uuid PRIMARY KEY, created_at timestamptz DEFAULT now(), body jsonb)"
+)
+EVENT = "INSERT INTO public.bench_event (id, body) VALUES (%s, %s)"
+EVENT_AND_JOB = """
+    WITH written AS (INSERT INTO public.bench_event (id, body) VALUES (%(id)s, %(body)s) RETURNING id)
+    SELECT tandem.enqueue('bench', %(body)s::jsonb, event_id => id) FROM written"""
+
+
+class Blocking:
+    """One connection that enqueues one job per transaction, in the way that `variant` names."""
+
+    def __init__(self, url: str, variant: str, queue: str) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+        self.queue = queue
+        self.single = {
+            "job": self._job,
+            "sql": self._function,
+            "event": self._event,
+            "event-2": self._event_in_two,
+        }[variant]
+
+    def _job(self, payload: Payload) -> None:
+        enqueue(self.connection, NewJob(KIND, payload, queue=self.queue))
+
+    def _function(self, payload: Payload) -> None:
+        self.connection.execute("SELECT tandem.enqueue('bench', %s::jsonb)", [json.dumps(payload)])
+
+    def _event(self, payload: Payload) -> None:
+        self.connection.execute(EVENT_AND_JOB, {"id": uuid.uuid4(), "body": json.dumps(payload)})
+
+    def _event_in_two(self, payload: Payload) -> None:
+        event = uuid.uuid4()
+        with self.connection.transaction():
+            self.connection.execute(EVENT, [event, json.dumps(payload)])
+            enqueue(self.connection, NewJob(KIND, payload, queue=self.queue, event_id=event))
+
+
+class Client:
+    """One connection of a coroutine."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], queue: str) -> None:
+        self.connection = connection
+        self.queue = queue
+
+    async def single(self, payload: Payload) -> None:
+        """One job, one transaction."""
+        await enqueue_async(self.connection, NewJob(KIND, payload, queue=self.queue))
+
+    async def many(self, payloads: list[Payload]) -> None:
+        """One call, one transaction."""
+        await enqueue_many_async(self.connection, [NewJob(KIND, one, queue=self.queue) for one in payloads])
+
+
+async def setup(url: str) -> None:
+    """The real migrations."""
+    await asyncio.to_thread(migrate.upgrade, url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(EVENT_TABLE)
+
+
+async def produce(url: str, spec: dict[str, Any]) -> None:
+    """Blocking connections for single jobs, coroutines for everything else."""
+    queue = spec.get("queue", "default")
+    if spec["mode"] == "single":
+        clients = [Blocking(url, spec.get("variant") or "job", queue) for _ in range(spec.get("conns", 1))]
+        await asyncio.to_thread(recorder.produce_in_threads, spec, [one.single for one in clients])
+        return
+
+    async def open_client() -> Client:
+        return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), queue)
+
+    await recorder.produce(spec, open_client)
+
+
+async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
+    """A whole worker process with its sweeper."""
+
+    async def handler(job: Job[dict[str, Any]]) -> None:
+        body = job.payload
+        record.ran(body["n"], body["t"])
+
+    registry = Registry()
+    retry = Retrying(own=RetryPolicy(max_attempts=5, delays=(0.1,)))
+    registry.add(Kind(KIND, handler, payload=dict, retry=retry))
+    settings = load_settings()
+    queues = {"worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1)})}
+    supervisor = Supervisor(settings.model_copy(update=queues), url, registry)
+    running = asyncio.create_task(supervisor.run())
+    started = asyncio.create_task(supervisor.started.wait())
+    await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
+    record.ready()
+    await running  # SIGTERM drains it
+    record.save()
+
+
+if __name__ == "__main__":
+    if os.environ.get("BENCH_UVLOOP"):
+        import uvloop
+
+        uvloop.install()
+    recorder.main(setup=setup, produce=produce, work=work)

@@ -1,0 +1,67 @@
+"""Which runs `all` makes, in which order: peers take turns within a workload, so that a slow minute hits everybody."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from scripts.bench.catalogue import Peer
+from scripts.bench.workloads import Options
+
+# The forms of each workload: the page's values, and shorter ones for a quick look.
+FORMS: dict[str, tuple[Options, ...]] = {
+    "W1": (Options(conns=1), Options(conns=8)),
+    "W2": (Options(),),
+    "W3": (Options(workers=1), Options(workers=2)),
+    "W4": (Options(),),
+    "W5": (Options(),),
+    "W6": (Options(),),
+    "W6r": (Options(),),
+    "W7": (Options(),),
+    "W8": (Options(),),
+    "W9": (Options(conns=1), Options(conns=10), Options(conns=100)),
+}
+QUICK: dict[str, dict[str, float]] = {
+    "W1": {"seconds": 3},
+    "W2": {"jobs": 20_000},
+    "W3": {"jobs": 50_000},
+    "W4": {"seconds": 6},
+    "W5": {"seconds": 8},
+    "W6": {"seconds": 30},
+    "W6r": {"seconds": 30},
+    "W7": {"jobs": 300_000, "seconds": 6},
+    "W8": {"seconds": 6},
+    "W9": {"seconds": 5},
+}
+WORKLOADS_IN_ORDER = tuple(FORMS)
+# What a peer has no part in: the floor has no worker, and the main job over HTTP is Tandem's alone.
+ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run."""
+
+    peer: Peer
+    workload: str
+    options: Options
+
+
+def plan(peers: Sequence[Peer], workloads: Sequence[str], *, repeat: int, quick: bool) -> Iterator[Step]:
+    """All runs in order."""
+    for workload in workloads:
+        for _ in range(repeat):
+            for form in FORMS[workload]:
+                short = {name: int(v) if name == "jobs" else v for name, v in QUICK[workload].items()}
+                options = replace(form, **short) if quick else form  # type: ignore[arg-type]
+                for peer in peers:
+                    if takes_part(peer, workload):
+                        variants = peer.variants if workload in ("W1", "W9") and peer.variants else (None,)
+                        for variant in variants:
+                            yield Step(peer, workload, replace(options, variant=variant))
+
+
+def takes_part(peer: Peer, workload: str) -> bool:
+    """Whether a peer has this workload; a peer may leave some out in its peer.toml."""
+    if workload == "W9":
+        return peer.name == "tandem"
+    allowed = ONLY.get(peer.name) or peer.workloads
+    return not allowed or workload in allowed

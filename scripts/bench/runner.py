@@ -1,0 +1,38 @@
+"""Measures one workload of one peer on a fresh database, and never takes a failure for a figure."""
+
+import itertools
+
+from scripts.bench import catalogue
+from scripts.bench.catalogue import Peer
+from scripts.bench.meter import Meter
+from scripts.bench.programs import ProgramFailedError, programs
+from scripts.bench.results import Line
+from scripts.bench.server import Server
+from scripts.bench.workloads import WORKLOADS, Options, Run
+
+_numbers = itertools.count(1)
+
+
+def measure(server: Server, peer: Peer, workload: str, options: Options) -> Line:
+    """Run it once. A peer that fails or takes too long gives a void line."""
+    catalogue.prepare(peer)
+    line = Line(
+        peer=peer.name,
+        version=peer.version(),
+        workload=workload,
+        workers=options.workers,
+        conns=options.conns,
+        variant=options.variant,
+    )
+    name = f"bench_{next(_numbers)}"
+    with server.database(name) as url, programs(peer, url) as started:
+        started.setup()
+        observer_url = server.address(name, observer=True)
+        meter = Meter(observer_url, server.pid)
+        try:
+            WORKLOADS[workload](Run(started, meter, options, line, observer_url))
+        except ProgramFailedError as error:
+            line.void = str(error)
+        finally:
+            meter.close()
+    return line
