@@ -76,8 +76,12 @@ class Access:
         try:
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, BoundedAsyncConnection)  # noqa: S101 - our own engine
-            async with deadline(driver, max(LEAST_SECONDS, until - monotonic())):
-                yield connection, driver
+            try:
+                async with deadline(driver, max(LEAST_SECONDS, until - monotonic())):
+                    yield connection, driver
+            finally:
+                if driver.closed:
+                    await connection.invalidate()  # the pool must not try to roll back on it
         finally:
             await connection.close()
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from app.api.access import Access
 from app.api.openapi import problems
-from app.api.sqlstates import AWAY
+from app.api.sqlstates import AWAY, READ_ONLY
 from app.database.version import known
 from app.errors import AppError, OutcomeUnknown, Unavailable
 
@@ -64,12 +64,15 @@ class Readiness:
             try:
                 # Drawing a transaction id fails on a standby and where writes are refused; it writes no row.
                 cursor = await connection.execute(
-                    "SELECT pg_current_xact_id()::text, version_num FROM tandem.alembic_version"
+                    "SELECT version_num, pg_current_xact_id()::text, current_setting('transaction_read_only')"
+                    " FROM tandem.alembic_version"
                 )
             except psycopg.errors.UndefinedTable:
                 raise Unavailable("schema-missing", "the database has no schema yet") from None
             row = await cursor.fetchone()
-        found = str(row[1]) if row is not None else ""
+        found = str(row[0]) if row is not None else ""
+        if row is not None and row[2] == "on":
+            raise Unavailable(*READ_ONLY)
         # A newer schema is fine for a process that runs already: migrations keep the code before them working.
         if found < self._needed:
             raise Unavailable("schema-older", "the database's schema is older than this version needs")

@@ -48,7 +48,8 @@ def translate(error: BaseException) -> AppError | None:
     None for what is neither, and for a SQLSTATE that only a mistake of ours can cause.
     """
     if isinstance(error, AppError):
-        return error
+        # What `connect` says names the server's address.
+        return Unavailable(*AWAY) if error.code == AWAY[0] else error
     if isinstance(error, PoolTimeout):
         return Unavailable(*BUSY)
     driver = driver_error(error)

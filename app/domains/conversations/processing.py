@@ -20,7 +20,7 @@ from app import events
 from app.config import ConversationSettings
 from app.context import bind
 from app.domains.conversations import repository
-from app.domains.conversations.errors import EventMissing
+from app.domains.conversations.errors import event_missing
 from app.domains.conversations.facts import ProcessingStarted
 from app.domains.conversations.friendship import FriendshipStatus, FriendshipThresholds, add_conversation
 from app.domains.conversations.repository import EventToProcess
@@ -95,7 +95,7 @@ class Processor:
             event = await repository.read_event(session, event_id)
             agents = await self._read_agents(session)
         if event is None:
-            raise EventMissing(event_id)
+            raise event_missing(event_id)
         if event.status == "PROCESSED":
             return  # the worker ends the job; there is nothing left to count
         with bind(job_id=job.id, conversation_id=event.conversation_id):

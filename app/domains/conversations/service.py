@@ -13,10 +13,10 @@ from app.config import ConversationSettings
 from app.context import present
 from app.domains.conversations import repository
 from app.domains.conversations.errors import (
-    ConversationConflict,
-    ConversationUnknown,
-    LogTooLarge,
-    NoCandidates,
+    conversation_conflict,
+    conversation_unknown,
+    log_too_large,
+    no_candidates,
 )
 from app.domains.conversations.schemas import (
     ID,
@@ -36,14 +36,14 @@ MOST_RIVALS: Final = 3
 def prepare(
     request: EndConversation, document: dict[str, Any], settings: ConversationSettings
 ) -> dict[str, Any]:
-    """The statement's values for a validated body. Raises LogTooLarge.
+    """The statement's values for a validated body. Raises InvalidInput for a log over its limit.
 
     The hash is taken over the canonical document as it came: the same JSON in another order is the same body.
     """
     log = canonical(document["conversation_log"])
     size = len(log.encode())
     if size > settings.log_limit_bytes:
-        raise LogTooLarge(size, settings.log_limit_bytes)
+        raise log_too_large(size, settings.log_limit_bytes)
     rest = canonical({name: value for name, value in document.items() if name != "conversation_log"})
     context = {"request_id": str(present().get("request_id", "")), "conversation_id": request.conversation_id}
     return {
@@ -65,25 +65,25 @@ def prepare(
 async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dict[str, Any]) -> Accepted:
     """Write event and job in one transaction, or answer those of the first call.
 
-    `connection` commits each statement. Raises ConversationConflict when the first call had another body.
+    `connection` commits each statement. Raises Conflict when the first call had another body.
     """
     for _ in range(MOST_RIVALS):
         written = await repository.end_conversation(connection, values)
         if written is None:
             continue
         if not written.same_body:
-            raise ConversationConflict
+            raise conversation_conflict()
         return Accepted.model_validate(written._asdict(), extra="ignore")
     raise Unavailable("database-busy", "too many calls for this conversation at once; nothing was done")
 
 
 async def find_conversation(connection: AsyncConnection, conversation_id: str) -> ConversationState:
-    """Event, job and outcome. Raises ConversationUnknown."""
+    """Event, job and outcome. Raises NotFound."""
     row = (
         await repository.find_conversation(connection, conversation_id) if ID.match(conversation_id) else None
     )
     if row is None:
-        raise ConversationUnknown
+        raise conversation_unknown()
     job = {name.removeprefix("job_"): value for name, value in row.items() if name.startswith("job_")}
     job["job_id"] = row["job_id"]
     ended = row["status"] in ("PROCESSED", "FAILED") or row["error_code"] is not None
@@ -99,8 +99,8 @@ async def find_conversation(connection: AsyncConnection, conversation_id: str) -
 
 
 async def find_candidates(connection: AsyncConnection, user_id: str) -> CandidatesState:
-    """The user's next agents. Raises NoCandidates when there are none, or they have expired."""
+    """The user's next agents. Raises NotFound when there are none, or they have expired."""
     row = await repository.find_candidates(connection, user_id) if ID.match(user_id) else None
     if row is None:
-        raise NoCandidates
+        raise no_candidates()
     return CandidatesState.model_validate(row, extra="ignore")
