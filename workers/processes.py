@@ -126,7 +126,7 @@ class ProcessPool:
         ask = partial(child.ask, _bare(job.kind), job.claimed)
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         if answer.lost:
-            raise LeaseLost(job.id)
+            raise LeaseLost.of(job.id)
         if answer.failure is not None:
             raise RemoteError(answer.failure, answer.code)
         return answer

@@ -19,8 +19,10 @@ from app.queue.store import Finish, Store, statement
 class LeaseLost(AppError):
     """Another worker has or had the job: this try must not write anything."""
 
-    def __init__(self, job_id: int) -> None:
-        super().__init__("lease-lost", f"job {job_id} is no longer leased to this try")
+    @classmethod
+    def of(cls, job_id: int) -> "LeaseLost":
+        """The error for one job."""
+        return cls("lease-lost", f"job {job_id} is no longer leased to this try", detail={"job_id": job_id})
 
 
 async def fence(connection: AsyncConnection[Any], job_id: int, token: int) -> None:
@@ -40,7 +42,7 @@ async def complete(
 ) -> None:
     """End the job as the last statement of its transaction. Raises LeaseLost."""
     if not await Store(connection).finish_jobs([Finish(job_id, token, ran_ms, result, ttl)]):
-        raise LeaseLost(job_id)
+        raise LeaseLost.of(job_id)
 
 
 @asynccontextmanager
@@ -72,12 +74,12 @@ def complete_sync(
     """`complete` for synchronous connections."""
     params = {"job_ids": [job_id], "tokens": [token], "ran_ms": [ran_ms], "results": [result], "ttls": [ttl]}
     if connection.execute(statement("finish", "finish_jobs"), params).fetchone() is None:
-        raise LeaseLost(job_id)
+        raise LeaseLost.of(job_id)
 
 
 def _judge(isolation: str | None, job_id: int) -> None:
     if isolation is None:
-        raise LeaseLost(job_id)
+        raise LeaseLost.of(job_id)
     if isolation != "read committed":
         # A later snapshot must see what a rescue committed meanwhile; an older one would not.
         raise InvalidInput(
