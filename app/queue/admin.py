@@ -5,7 +5,7 @@ gives a psycopg connection; inside a transaction of the caller's these calls are
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue.admin_store import AdminStore, Row
 from app.queue.kinds import Change, Registry, Transition
+from app.queue.pace import Pace
 
 Connection = AsyncConnection[Any]
 Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED"]
@@ -131,16 +132,19 @@ async def redrive_jobs(
     fingerprint: str | None = None,
     until: datetime | None = None,
     limit: int = 10_000,
+    rate: float | None = None,
+    on_progress: Callable[[Redriven], None] | None = None,
 ) -> Redriven:
     """Redrive the dead letters that died up to `until` (default: now), the oldest first, in transactions of 100.
 
-    One that cannot be redriven (its hook raises) is reported and stepped over. Dead letters of kinds whose hook is
-    not known here are left out. A job that dies again meanwhile is not taken a second time.
+    At most `rate` per second; `on_progress` hears the report so far after each transaction. One that cannot be
+    redriven (its hook raises) is reported and stepped over. Dead letters of kinds whose hook is not known here are
+    left out. A job that dies again meanwhile is not taken a second time.
     """
-    report, after, store = Redriven(), (_BEGINNING, 0), AdminStore(connection)
+    report, after, store, pace = Redriven(), (_BEGINNING, 0), AdminStore(connection), Pace(rate)
     until = until or await store.read_clock()
     while limit > len(report.jobs) + len(report.failed):
-        most = min(REDRIVE_BATCH, limit - len(report.jobs) - len(report.failed))
+        most = pace.batch(min(REDRIVE_BATCH, limit - len(report.jobs) - len(report.failed)))
         found = await store.find_dead_jobs(
             queue=queue,
             kind=kind,
@@ -154,6 +158,9 @@ async def redrive_jobs(
             break
         after = (found[-1]["died_at"], found[-1]["job_id"])
         await _redrive_batch(connection, registry, [(row["job_id"], row["died_at"]) for row in found], report)
+        if on_progress is not None:
+            on_progress(report)
+        await pace.spent(len(found))
     return report
 
 

@@ -70,6 +70,24 @@ class AdminStore:
         page = {"died_before": before[0], "job_before": before[1]}
         return await self._rows(statement("admin", "list_dead_letters"), params | page)
 
+    async def count_dead_letters(
+        self,
+        *,
+        queue: str | None,
+        kind: str | None,
+        fingerprint: str | None,
+        job_ids: Sequence[int] | None,
+        until: datetime,
+    ) -> int:
+        """How many dead letters fit."""
+        params = _dead(queue, kind, fingerprint, job_ids, until)
+        return int((await self._rows(statement("admin", "count_dead_letters"), params))[0]["jobs"])
+
+    async def group_dead_letters(self, *, queue: str | None, kind: str | None, most: int) -> list[Row]:
+        """Groups of one fingerprint and error class, the largest first."""
+        params = {"queue": queue, "kind": kind, "most": most}
+        return await self._rows(statement("admin", "group_dead_letters"), params)
+
     async def check_membership(self, *, most: int) -> list[Row]:
         """Jobs that do not stand in exactly one place."""
         return await self._rows(statement("admin", "check_membership"), {"most": most})
@@ -108,6 +126,22 @@ class AdminStore:
             statement("admin", "redrive_jobs"), {**params, "hooked_kinds": list(hooked_kinds)}
         )
 
+    async def purge_dead_jobs(
+        self,
+        *,
+        queue: str | None,
+        kind: str | None,
+        fingerprint: str | None,
+        job_ids: Sequence[int] | None,
+        until: datetime,
+        after: tuple[datetime, int],
+        most: int,
+    ) -> list[Row]:
+        """Delete dead letters in (after, until], the oldest first; answers their (job_id, died_at)."""
+        params = _dead(queue, kind, fingerprint, job_ids, until)
+        page = {"died_after": after[0], "job_after": after[1], "most": most}
+        return await self._rows(statement("admin", "purge_dead_jobs"), params | page)
+
     async def request_cancel(self, job_id: int, *, by: str | None, reason: str | None) -> Row | None:
         """Note the request; answers the job's kind and status, None when there is no such job."""
         params = {"job_id": job_id, "requested_by": by, "reason": reason}
@@ -136,3 +170,14 @@ class AdminStore:
     async def resume_queue(self, queue: str) -> Row | None:
         """Let a queue be claimed from; None when nobody declared it."""
         return await self._row(statement("admin", "resume_queue"), {"queue": queue})
+
+
+def _dead(
+    queue: str | None,
+    kind: str | None,
+    fingerprint: str | None,
+    job_ids: Sequence[int] | None,
+    until: datetime,
+) -> dict[str, Any]:
+    ids = None if job_ids is None else list(job_ids)
+    return {"queue": queue, "kind": kind, "fingerprint": fingerprint, "job_ids": ids, "died_until": until}

@@ -1,0 +1,22 @@
+-- Deletes dead letters for good, with their jobs, failed tries and cancel requests: up to `most`, the oldest first, of those
+-- that died up to `died_until` and lie behind (died_after, job_after). One that is being redriven is skipped. Unique keys
+-- stay, so that a repeat makes no second job.
+WITH dead AS MATERIALIZED (
+    SELECT d.job_id FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
+    WHERE d.outcome = 'DEAD' AND d.finished_at <= %(died_until)s::timestamptz
+      AND (d.finished_at, d.job_id) > (%(died_after)s::timestamptz, %(job_after)s::bigint)
+      AND (%(job_ids)s::bigint[] IS NULL OR d.job_id = ANY (%(job_ids)s::bigint[]))
+      AND (%(queue)s::text IS NULL OR j.queue = %(queue)s) AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
+      AND (%(fingerprint)s::text IS NULL OR d.fingerprint = %(fingerprint)s)
+    ORDER BY d.finished_at, d.job_id LIMIT %(most)s FOR UPDATE OF d SKIP LOCKED
+), gone AS (
+    DELETE FROM tandem.done AS d USING dead AS x WHERE d.job_id = x.job_id AND d.outcome = 'DEAD'
+    RETURNING d.job_id, d.finished_at
+), untried AS (
+    DELETE FROM tandem.attempt AS a USING gone AS g WHERE a.job_id = g.job_id
+), unasked AS (
+    DELETE FROM tandem.cancel_intent AS c USING gone AS g WHERE c.job_id = g.job_id
+), forgotten AS (
+    DELETE FROM tandem.job AS j USING gone AS g WHERE j.id = g.job_id
+)
+SELECT g.job_id, g.finished_at AS died_at FROM gone AS g ORDER BY g.finished_at, g.job_id
