@@ -15,13 +15,16 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from app.config import CHECKOUT, Settings
+from app.config import CHECKOUT, Settings, SweeperSettings
 from app.queue.enqueue import enqueue
 from app.queue.job import NewJob
+from app.queue.kinds import Registry
 from tests.support.jobs import outcome, status, tries
 from tests.support.states import fill
 from tests.support.supervised import supervised
 from tests.support.waiting import eventually_async
+from workers.sweeper.reconcile import Reconciler
+from workers.sweeper.sweeper import all_steps
 
 DOCS = CHECKOUT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -164,6 +167,32 @@ def _unsettled(url: str, ids: dict[str, int]) -> list[str]:
         ).fetchall()
     waiting = {row[0] for row in rows}
     return [name for name, job in ids.items() if job in waiting]
+
+
+def test_the_table_of_tables_is_the_databases(shared_db_url: str) -> None:
+    page = (DOCS / "architecture.md").read_text()
+    told = re.findall(
+        r"^\| `(\w+)` \|", page.partition("## Tables")[2].partition("```mermaid")[0], re.MULTILINE
+    )
+    query = (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'tandem'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition AND relname <> 'alembic_version' ORDER BY relname"
+    )
+    with psycopg.connect(shared_db_url) as connection:
+        assert [row[0] for row in connection.execute(query.encode())] == sorted(told)
+
+
+def test_the_table_of_steps_is_the_sweepers() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    told = re.findall(r"^\| `([\w.-]+)` \| ([\d.]+) s \|", page.partition("## The sweep")[2], re.MULTILINE)
+    settings = SweeperSettings()
+    repair = Reconciler("...", _repair_nothing, settings.reconcile_every_seconds)
+    steps = all_steps(Registry(), [repair], settings)
+    assert told == [(step.name, f"{step.every:g}") for step in steps]
+
+
+async def _repair_nothing(_: object) -> int:
+    return 0
 
 
 def test_the_operators_statements_run(db_url: str) -> None:
