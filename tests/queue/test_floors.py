@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 
 from app.queue.store import Store
-from tests.support.claims import add, claim, every_lane, worker_connection
+from tests.support.claims import add, claim, every_lane, value, worker_connection
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
 
@@ -73,3 +73,75 @@ async def test_the_floor_waits_for_a_late_producer_behind_others_that_end_earlie
         await second.commit()
         floor = await safe_floor(mine)
         assert [job.id for job in await claim(mine, lanes=every_lane(floor=floor))] == [missing], floor
+
+
+async def test_the_floor_waits_for_a_producer_inside_a_savepoint(db_url: str) -> None:
+    async with await worker_connection(db_url) as mine, await psycopg.AsyncConnection.connect(db_url) as late:
+        await declare(mine)
+        mover = MoveFloors(Settled())
+        await late.execute("SAVEPOINT here")
+        [missing] = await add(late)
+        await late.execute("RELEASE here")
+        await add(mine, 3)
+        await claim(mine)
+        for _ in range(3):
+            await mover.run_once(mine)
+        assert await safe_floor(mine) <= 1
+        await late.commit()
+        assert [job.id for job in await claim(mine, lanes=every_lane(floor=await safe_floor(mine)))] == [
+            missing
+        ]
+
+
+async def test_an_open_reader_does_not_hold_the_floor(db_url: str) -> None:
+    async with (
+        await worker_connection(db_url) as mine,
+        await psycopg.AsyncConnection.connect(db_url) as reader,
+    ):
+        await declare(mine)
+        await reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await reader.execute("SELECT count(*) FROM tandem.job")
+        mover = MoveFloors(Settled())
+        await add(mine, 3)
+        await claim(mine)
+        await mover.run_once(mine)
+        assert await safe_floor(mine) == 4
+
+
+async def test_the_table_of_floors_stays_small(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        await declare(connection, "default", "mail")
+        mover = MoveFloors(Settled())
+        for _ in range(30):
+            await add(connection, 2)
+            await claim(connection)
+            await mover.run_once(connection)
+        assert await value(connection, "SELECT count(*) FROM tandem.lane_floor") <= 20
+
+
+async def test_floors_of_nothing_declared_or_nothing_enqueued_move_nothing(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        mover = MoveFloors(Settled())
+        assert (await mover.run_once(connection)).rows == 0
+        await declare(connection)
+        for _ in range(2):
+            await mover.run_once(connection)
+        assert await safe_floor(connection) <= 1
+        [job] = await add(connection)
+        assert [
+            one.id for one in await claim(connection, lanes=every_lane(floor=await safe_floor(connection)))
+        ] == [job]
+
+
+async def test_a_restarted_mover_needs_no_memory(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        await declare(connection)
+        await add(connection, 5)
+        await claim(connection, 3)
+        await MoveFloors(Settled()).run_once(connection)
+        before = await safe_floor(connection)
+        mover = MoveFloors(Settled())
+        await mover.run_once(connection)
+        mover.reset()
+        await mover.run_once(connection)
+        assert await safe_floor(connection) == before == 4

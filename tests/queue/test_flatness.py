@@ -1,0 +1,144 @@
+"""Flat under a pinned snapshot: the pages that claim, floors, promotion and rescue read do not grow with dead rows.
+
+Counts of pages, not times: the same on any machine.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.database.deadline import BoundedAsyncConnection
+from app.queue.claim import END, Floors
+from app.queue.kinds import Registry
+from app.queue.store import Failed, Finish, Store, statement
+from tests.support.claims import WORKER, add, claim, rows, worker_connection
+from workers.sweeper.floors import MoveFloors
+from workers.sweeper.promote import PromoteJobs
+from workers.sweeper.rescue import LAST_JOB, RescueJobs
+from workers.sweeper.step import Settled
+
+ROUNDS = 8
+PER_ROUND = 400
+
+
+@asynccontextmanager
+async def pinned(url: str) -> AsyncIterator[BoundedAsyncConnection]:
+    """A worker's connection while somebody else holds an old snapshot, so that nothing dead can be removed."""
+    async with await psycopg.AsyncConnection.connect(url) as pin, await worker_connection(url) as connection:
+        await pin.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await pin.execute("SELECT count(*) FROM tandem.ready")
+        await Store(connection).declare_queues(["default"])
+        yield connection
+
+
+async def pages(
+    connection: psycopg.AsyncConnection[Any], area: str, name: str, params: dict[str, Any]
+) -> int:
+    """The pages that a statement of ours touches; it really runs."""
+    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement(area, name)
+    row = await (await connection.execute(explain, params)).fetchone()
+    assert row is not None
+    plan = (row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"]
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+def claim_params(floor: int) -> dict[str, Any]:
+    return {
+        "queues": ["default"], "priorities": [5], "floors": [floor], "ceilings": [END], "want": 10, "token": 1,
+        "worker": WORKER, "lease": timedelta(seconds=30),
+    }  # fmt: skip
+
+
+async def work(connection: psycopg.AsyncConnection[Any], floors: Floors) -> None:
+    await add(connection, PER_ROUND)
+    while jobs := await claim(connection, 100, lanes=floors.ahead()):
+        floors.passed(jobs)
+        await Store(connection).finish_jobs([Finish(job.id, job.token, 1.0, None) for job in jobs])
+
+
+def assert_flat(readings: list[int]) -> None:
+    # The tree may grow by a level; reading the dead rows would multiply the count with every round.
+    assert max(readings[1:]) <= 1.5 * readings[0] + 20, readings
+
+
+async def test_a_claim_reads_no_more_pages_the_more_rows_have_died_before_it(db_url: str) -> None:
+    async with pinned(db_url) as connection:
+        floors, readings = Floors({"default": 1}), []
+        for _ in range(ROUNDS):
+            await work(connection, floors)
+            await add(connection, 10)
+            [lane] = [lane for lane in floors.ahead() if lane.priority == 5]
+            readings.append(await pages(connection, "claim", "claim_jobs", claim_params(lane.floor)))
+            await connection.execute("DELETE FROM tandem.lease")
+        assert_flat(readings)
+        await add(connection, 10)
+        from_zero = await pages(connection, "claim", "claim_jobs", claim_params(0))
+        assert from_zero > max(readings) + 20, "without its floor the claim would read what is dead"
+
+
+async def test_moving_the_floors_reads_no_more_pages_the_more_rows_have_died(db_url: str) -> None:
+    async with pinned(db_url) as connection:
+        floors, readings = Floors({"default": 1}), []
+        mover = MoveFloors(Settled())
+        for _ in range(ROUNDS):
+            await work(connection, floors)
+            await mover.run_once(connection)
+            await mover.run_once(connection)
+            params = {"settled": mover.settled.position}
+            readings.append(await pages(connection, "floors", "advance_floors", params))
+        assert_flat(readings)
+        reading = await pages(connection, "floors", "read_floors", {"queues": ["default"]})
+        assert reading <= 10 * 8, "ten lanes, a few pages each"
+
+
+async def promote(connection: BoundedAsyncConnection, settled: Settled) -> Callable[[], Awaitable[int]]:
+    step = PromoteJobs(settled)
+
+    async def round() -> int:
+        await add(connection, PER_ROUND)
+        while jobs := await claim(connection, 100):
+            await Store(connection).retry_jobs(
+                [Failed(j.id, j.token, 1.0, "t", "x", delay=0.001) for j in jobs]
+            )
+        await settled.sample(Store(connection))
+        await step.run_once(connection)
+        while jobs := await claim(connection, 100):
+            await Store(connection).finish_jobs([Finish(j.id, j.token, 1.0, None) for j in jobs])
+        await settled.sample(Store(connection))
+        await step.run_once(connection)
+        return await pages(connection, "schedule", "promote_jobs", {"after": step._floor, "most": 100})
+
+    return round
+
+
+async def rescue(connection: BoundedAsyncConnection, settled: Settled) -> Callable[[], Awaitable[int]]:
+    step = RescueJobs(Registry(), settled)
+
+    async def round() -> int:
+        await add(connection, PER_ROUND)
+        while jobs := await claim(connection, 100, lease=timedelta(0)):
+            await Store(connection).finish_jobs([Finish(j.id, j.token, 1.0, None) for j in jobs])
+        await settled.sample(Store(connection))
+        await step.run_once(connection)
+        params = {"after": step._floor, "after_job": LAST_JOB, "most": 100, "hooked_kinds": list[str]()}
+        return await pages(connection, "lease", "find_expired", params)
+
+    return round
+
+
+@pytest.mark.parametrize("make", [promote, rescue])
+async def test_promotion_and_rescue_read_no_more_pages_the_more_rows_have_died(
+    db_url: str, make: Callable[[BoundedAsyncConnection, Settled], Awaitable[Callable[[], Awaitable[int]]]]
+) -> None:
+    async with pinned(db_url) as connection:
+        round = await make(connection, Settled())
+        assert_flat([await round() for _ in range(ROUNDS)])
+        assert (
+            await rows(connection, "SELECT 1 FROM tandem.scheduled UNION ALL SELECT 1 FROM tandem.lease")
+            == []
+        )
