@@ -202,7 +202,7 @@ async def cancel_job(
     by: str | None = None,
     reason: str | None = None,
 ) -> Literal["CANCELLED", "REQUESTED"]:
-    """Cancel a job: at once when it waits, by its worker's next heartbeat when it runs.
+    """Cancel a job: at once when it waits, within two heartbeats of its worker when it runs.
 
     REQUESTED: the job runs, or its kind's hook is not known here; whoever can end it does. Raises NotFound, or
     Conflict when it has succeeded or is a dead letter.
