@@ -45,6 +45,7 @@ class Heartbeat:
         self._on_cancel = on_cancel
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._nudge: asyncio.Event | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
 
@@ -60,6 +61,11 @@ class Heartbeat:
         if self._thread.ident is not None:
             self._thread.join(5.0)
 
+    def beat_soon(self) -> None:
+        """Beat now, over all leases: somebody asked to cancel a running job. From any thread."""
+        if self._loop is not None and self._nudge is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._nudge.set)
+
     @property
     def alive(self) -> bool:
         """Whether the thread runs; without it leases are lost, and the worker must end."""
@@ -73,17 +79,22 @@ class Heartbeat:
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._nudge = asyncio.Event()
         self._ready.set()
         stop = asyncio.ensure_future(self._stop.wait())
         while not self._stop.is_set():
-            await asyncio.wait([stop], timeout=self.every)
+            nudged = asyncio.ensure_future(self._nudge.wait())
+            await asyncio.wait([stop, nudged], timeout=self.every, return_when=asyncio.FIRST_COMPLETED)
+            nudged.cancel()
             if not self._stop.is_set():
-                await self._guarded_beat(stop)
+                everything = self._nudge.is_set()
+                self._nudge.clear()
+                await self._guarded_beat(stop, 0.0 if everything else self.every)
         await self._connection.close()
 
-    async def _guarded_beat(self, stop: "asyncio.Task[Literal[True]]") -> None:
+    async def _guarded_beat(self, stop: "asyncio.Task[Literal[True]]", age: float) -> None:
         while True:
-            beat = asyncio.ensure_future(self._beat())
+            beat = asyncio.ensure_future(self._beat(age))
             await asyncio.wait([beat, stop], return_when=asyncio.FIRST_COMPLETED)
             if not beat.done():
                 beat.cancel()
@@ -100,9 +111,9 @@ class Heartbeat:
                 error
             )  # and again at once: a beat that failed is a third of the lease
 
-    async def _beat(self) -> None:
-        """Extend what is older than one beat: short jobs never cost a heartbeat."""
-        pairs = sorted(self.inbox.leases_older_than(self.every))
+    async def _beat(self, age: float) -> None:
+        """Extend what is older than `age`, in general one beat: short jobs never cost a heartbeat."""
+        pairs = sorted(self.inbox.leases_older_than(age))
         for start in range(0, len(pairs), AT_ONCE):
             part = pairs[start : start + AT_ONCE]
             connection = await self._connection.get()

@@ -6,7 +6,7 @@ lock, one claim from the safe floors, then wait. The lock is kept while claims s
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from time import monotonic
 from typing import Literal
@@ -41,6 +41,7 @@ class Producer(Service):
         floors: Floors,
         claiming: Reconnecting,
         open_listener: Open | None,
+        on_cancel: Callable[[], None] = lambda: None,
         worker: UUID,
         lease: timedelta,
         batch: int,
@@ -56,7 +57,7 @@ class Producer(Service):
         self.batch = batch
         self.mode = mode
         self.poll_every = poll_every
-        self.sleeper = Sleeper(open_listener) if mode != "poll" and open_listener else None
+        self.sleeper = Sleeper(open_listener, on_cancel) if mode != "poll" and open_listener else None
         self._generation = 0
         self._refused = 0
         """How often in a row falling asleep was not possible."""
@@ -167,8 +168,9 @@ class Producer(Service):
 class Sleeper(Service):
     """Keeps the LISTEN connection: opens it again when it fails, checks it, and holds the sleeping locks on it."""
 
-    def __init__(self, opener: Open) -> None:
+    def __init__(self, opener: Open, on_cancel: Callable[[], None]) -> None:
         super().__init__("listener")
+        self._on_cancel = on_cancel
         self.heard = asyncio.Event()
         self.interrupted = False
         """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
@@ -180,9 +182,11 @@ class Sleeper(Service):
     async def run(self) -> None:
         """Hold one listening connection for as long as it lasts."""
         connection = await self._connection.get()
-        listener, lost = Listener(connection, lambda _: self.heard.set()), None
+        listener, lost = Listener(connection, self._hear), None
         try:
             self._lanes = []
+            async with listener.talking():
+                await listener.listen([wake.CANCEL_CHANNEL])
             self._listener = listener
             while not self.stopping.is_set():
                 failed = asyncio.ensure_future(listener.failed.wait())
@@ -206,6 +210,12 @@ class Sleeper(Service):
             await self._connection.close()
         else:
             await self._connection.lost(psycopg.OperationalError(lost))
+
+    def _hear(self, channel: str) -> None:
+        if channel == wake.CANCEL_CHANNEL:
+            self._on_cancel()
+        else:
+            self.heard.set()
 
     async def lie_down(self, queues: tuple[str, ...]) -> bool:
         """Announce that we sleep; False when that is not possible now, and only polling helps."""

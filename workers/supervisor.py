@@ -127,6 +127,7 @@ class Supervisor:
             worker=self.id,
             lease=self.lease,
             batch=batch,
+            on_cancel=self._beat_soon,
             mode=worker.mode,
             poll_every=worker.poll_seconds,
         )
@@ -292,6 +293,9 @@ class Supervisor:
             await connection.close()
         await self.engine.dispose()
         self.sync_engine.dispose()
+
+    def _beat_soon(self) -> None:
+        self.heartbeat.beat_soon()  # looked up late: the producer is made before the heartbeat
 
     def _interrupt_soon(self, leases: list[tuple[int, int]], stop: Stop) -> None:
         if self.loop is not None:

@@ -7,6 +7,8 @@ import random
 from collections.abc import Iterator
 
 CHANNEL = "tandem_wake_"
+CANCEL_CHANNEL = "tandem_cancel"
+"""Says that a running job was asked to end; which one, the heartbeat finds out."""
 RECHECKS = (0.005, 0.020, 0.100, 0.500)
 """Seconds after falling asleep at which a sleeper looks again: a foreign producer may probe before its commit."""
 STEADY = 1.0

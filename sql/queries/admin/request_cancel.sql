@@ -1,4 +1,5 @@
 -- Notes that a job which has not ended shall be cancelled; the first request's words count. Answers how the job stands.
+-- Where it runs, workers are told at the commit; one that does not listen learns of it at its next heartbeat.
 WITH standing AS MATERIALIZED (
     SELECT s.job_id, s.kind, s.status FROM tandem.job_status AS s WHERE s.job_id = %(job_id)s::bigint
 ), asked AS (
@@ -6,4 +7,4 @@ WITH standing AS MATERIALIZED (
     SELECT job_id, tandem.clock(), %(requested_by)s, %(reason)s FROM standing WHERE status IN ('PENDING', 'RUNNING')
     ON CONFLICT (job_id) DO NOTHING
 )
-SELECT kind, status FROM standing
+SELECT kind, status, CASE WHEN status = 'RUNNING' THEN pg_notify('tandem_cancel', '') END AS told FROM standing
