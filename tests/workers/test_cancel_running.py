@@ -40,9 +40,7 @@ async def test_a_running_job_is_cancelled_without_waiting_for_a_heartbeat(db_url
             async with asyncio.timeout(20):
                 await ended.wait()
 
-            async def outcomes() -> list[str]:
-                return [row[0] for row in await rows(connection, "SELECT outcome FROM tandem.done")]
-
-            assert await eventually_async(outcomes) == ["CANCELLED"]
+            found = await eventually_async(lambda: rows(connection, "SELECT outcome FROM tandem.done"))
+            assert found == [("CANCELLED",)]
         assert await value(connection, "SELECT count(*) FROM tandem.cancel_intent") == 0
         assert await value(connection, "SELECT count(*) FROM tandem.lease") == 0
