@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 Value = TypeVar("Value")
 
@@ -28,11 +28,23 @@ def eventually(condition: Callable[[], Value], timeout: float = 10.0, every: flo
         time.sleep(every)
 
 
+@overload
 async def eventually_async(
-    condition: Callable[[], Value | Awaitable[Value]],
+    condition: Callable[[], Coroutine[Any, Any, Value]],
+    timeout: float = 10.0,  # noqa: ASYNC109
+    every: float = 0.02,
+) -> Value: ...
+@overload
+async def eventually_async(
+    condition: Callable[[], Value],
+    timeout: float = 10.0,  # noqa: ASYNC109
+    every: float = 0.02,
+) -> Value: ...
+async def eventually_async(
+    condition: Callable[[], object],
     timeout: float = 10.0,  # noqa: ASYNC109 - the same shape as its synchronous twin
     every: float = 0.02,
-) -> Value:
+) -> object:
     """The same inside a coroutine; `condition` may be a coroutine function."""
     end = time.monotonic() + timeout
     while True:
@@ -41,7 +53,7 @@ async def eventually_async(
             result = condition()
             value = await result if inspect.isawaitable(result) else result
             if value:
-                return cast(Value, value)
+                return value
             last = value
         except AssertionError as error:
             last = error
