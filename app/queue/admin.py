@@ -202,7 +202,7 @@ async def cancel_job(
     by: str | None = None,
     reason: str | None = None,
 ) -> Literal["CANCELLED", "REQUESTED"]:
-    """Cancel a job: at once when it waits, within two heartbeats of its worker when it runs.
+    """Cancel a job: at once when it waits; when it runs, its worker is told and interrupts it.
 
     REQUESTED: the job runs, or its kind's hook is not known here; whoever can end it does. Raises NotFound, or
     Conflict when it has succeeded or is a dead letter.
@@ -230,15 +230,29 @@ async def cancel_job(
 async def settle_cancels(connection: Connection, registry: Registry, *, most: int = 100) -> int:
     """End waiting jobs whose cancel was asked for where it could not be done at once; answers how many.
 
-    For the sweeper. Forgets the requests of jobs that ended by themselves.
+    For the sweeper, `most` jobs in a transaction. Forgets the requests of jobs that ended by themselves, and leaves
+    those of kinds whose hook is not known here. A job whose hook raises is reported and stepped over.
     """
-    store = AdminStore(connection)
-    jobs = await store.find_unmet_cancels(most=most)
-    if not jobs:
-        return 0
-    async with _flushed(connection):
-        ended = await _cancel_waiting(connection, registry, jobs)
-        await store.forget_cancels(jobs)
+    ended, after, store = 0, 0, AdminStore(connection)
+    while jobs := await store.find_unmet_cancels(after=after, hooked_kinds=registry.hooked, most=most):
+        ended += await _settle_batch(connection, registry, jobs)
+        after = jobs[-1]
+    return ended
+
+
+async def _settle_batch(connection: Connection, registry: Registry, jobs: list[int]) -> int:
+    """All in one transaction, or, when a hook raises, each in its own."""
+    try:
+        async with _flushed(connection):
+            ended = await _cancel_waiting(connection, registry, jobs)
+            await AdminStore(connection).forget_cancels(jobs)
+    except Exception as error:
+        if connection.closed:
+            raise
+        if len(jobs) == 1:
+            _log.error("job %s cannot be cancelled: %s", jobs[0], error, exc_info=error)
+            return 0
+        return sum([await _settle_batch(connection, registry, [job]) for job in jobs])
     return len(ended)
 
 

@@ -152,9 +152,10 @@ class AdminStore:
         params = {"job_ids": list(job_ids), "hooked_kinds": list(hooked_kinds)}
         return await self._rows(statement("admin", "cancel_waiting"), params)
 
-    async def find_unmet_cancels(self, *, most: int) -> list[int]:
-        """Jobs with a cancel request that do not run."""
-        rows = await self._rows(statement("admin", "find_unmet_cancels"), {"most": most})
+    async def find_unmet_cancels(self, *, after: int, hooked_kinds: Sequence[str], most: int) -> list[int]:
+        """Jobs behind `after` with a cancel request that do not run."""
+        params = {"after": after, "hooked_kinds": list(hooked_kinds), "most": most}
+        rows = await self._rows(statement("admin", "find_unmet_cancels"), params)
         return [row["job_id"] for row in rows]
 
     async def forget_cancels(self, job_ids: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 -- What runs where? The 200 jobs that are held longest, oldest first.
 -- worker: host and process id. held_for: since the claim; a prefetched job is held for a moment before it starts.
 -- lease_left: until the lease ends unless a heartbeat extends it; negative: the sweep will take the job back.
--- note: "suspect" had its worker die before and runs alone; "cancel asked" ends within two heartbeats.
+-- note: "suspect" had its worker die before and runs alone; "cancel asked": its worker has been told, or will be by a heartbeat.
 -- What to do: held_for far above the kind's usual time (slowest_kinds.sql): look at that worker's log; cancel the job.
 WITH clock AS MATERIALIZED (
     SELECT tandem.clock() AS at

@@ -126,6 +126,40 @@ async def test_requests_of_jobs_that_ended_by_themselves_are_forgotten(states: S
         assert await admin.settle_cancels(connection, NOBODY) == 0
 
 
+async def test_one_whose_hook_raises_does_not_hold_up_the_rest(db_url: str) -> None:
+    async with await connect(db_url, name="test") as connection:
+        jobs = await add(connection, 5)
+
+        async def hook(_: Connection, change: Change) -> None:
+            if change.job_id == jobs[1]:
+                raise ValueError("not this one")
+
+        registry = Registry()
+        registry.add(Kind("test", nothing, hook=hook))
+        await connection.execute(
+            "INSERT INTO tandem.cancel_intent SELECT unnest(%s::bigint[]), now(), 'ann', NULL", (jobs,)
+        )
+        assert await admin.settle_cancels(connection, registry, most=2) == 4
+        assert (await admin.read_job(connection, jobs[1]))["status"] == "PENDING"
+        assert await value(connection, "SELECT array_agg(job_id) FROM tandem.cancel_intent") == [jobs[1]]
+        assert await admin.check_membership(connection) == []
+
+
+async def test_those_whose_hook_is_unknown_here_do_not_hide_the_others(db_url: str) -> None:
+    async with await connect(db_url, name="test") as connection:
+        await Store(connection).declare_kinds([("hooked", 4, 3, True)])
+        left = await add(connection, 3, kind="hooked")
+        jobs = await add(connection, 2)
+        await connection.execute(
+            "INSERT INTO tandem.cancel_intent SELECT unnest(%s::bigint[]), now(), 'ann', NULL", (left + jobs,)
+        )
+        assert await admin.settle_cancels(connection, NOBODY, most=1) == 2
+        assert (
+            await value(connection, "SELECT array_agg(job_id ORDER BY job_id) FROM tandem.cancel_intent")
+            == left
+        )
+
+
 async def test_a_job_that_moves_meanwhile_is_found_where_it_went(states: States) -> None:
     """The cancel waits for the promotion's row, finds it gone, and looks once more."""
     job = states.one("overdue")
