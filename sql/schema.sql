@@ -24,6 +24,39 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.begin_copy() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF to_regclass('pg_temp.tandem_copy') IS NOT NULL THEN
+        PERFORM tandem.check_copy();
+        RETURN false;
+    END IF;
+    CREATE TEMPORARY TABLE tandem_copy (
+        kind text COLLATE "C", payload text, queue text COLLATE "C", priority smallint, run_at timestamptz,
+        partition_key text COLLATE "C", event_id uuid, policy text, context text
+    ) ON COMMIT DELETE ROWS;
+    GRANT INSERT ON pg_temp.tandem_copy TO PUBLIC;  -- a temporary table: nobody but this session can reach it
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION tandem.check_copy() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_class AS c
+        WHERE c.oid = to_regclass('pg_temp.tandem_copy') AND c.relkind = 'r' AND c.relowner = quote_ident(current_user)::regrole
+    ) THEN
+        RAISE EXCEPTION 'pg_temp.tandem_copy is not the staging table of tandem.begin_copy()'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call tandem.begin_copy() first, in the same transaction.';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION tandem.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     RETURN (clock_timestamp() + COALESCE((NULLIF(current_setting('tandem.clock_offset'::text, true), ''::text))::interval, '00:00:00'::interval));
@@ -95,6 +128,49 @@ BEGIN
             USING ERRCODE = 'unique_violation', HINT = 'Use another key for another payload.';
     END IF;
     RETURN answer.job_id;
+END
+$$;
+
+CREATE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit'::text) RETURNS bigint[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    at timestamptz;
+    copied bigint[];
+BEGIN
+    PERFORM tandem.check_copy();
+    -- As in enqueue_jobs: first the xid, then clock and positions.
+    PERFORM pg_current_xact_id();
+    at := tandem.clock();
+    IF EXISTS (SELECT FROM pg_temp.tandem_copy AS c WHERE c.run_at > at + interval '367 days') THEN
+        RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF wake = 'commit' THEN
+        PERFORM tandem.wake_at_commit(l.lane) FROM (
+            SELECT DISTINCT tandem.wake_lane(coalesce(c.queue, 'default')) AS lane
+            FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
+    END IF;
+    WITH input AS MATERIALIZED (
+        SELECT nextval('tandem.job_id') AS id, c.kind, c.payload, coalesce(c.queue, 'default') AS queue,
+               coalesce(c.priority, 5::smallint) AS priority, c.run_at, c.partition_key, c.event_id, c.policy, c.context
+        FROM (SELECT s.kind, s.payload, s.queue, s.priority, s.run_at, s.partition_key, s.event_id, s.policy, s.context
+              FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
+    ), written AS (
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+        SELECT id, at, event_id, priority, queue, kind, partition_key, coalesce(payload, '{}')::jsonb, policy::jsonb, context::jsonb
+        FROM input
+    ), later AS (
+        INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+        SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+    ), now AS (
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+        FROM input WHERE coalesce(run_at <= at, true)
+    )
+    SELECT array_agg(i.id) INTO copied FROM input AS i;
+    TRUNCATE pg_temp.tandem_copy;
+    RETURN coalesce(copied, '{}');
 END
 $$;
 

@@ -2,6 +2,9 @@
 DROP FUNCTION IF EXISTS tandem.drop_partition CASCADE;
 DROP FUNCTION IF EXISTS tandem.partition_survivors CASCADE;
 DROP FUNCTION IF EXISTS tandem.add_partition CASCADE;
+DROP FUNCTION IF EXISTS tandem.enqueue_copied CASCADE;
+DROP FUNCTION IF EXISTS tandem.begin_copy CASCADE;
+DROP FUNCTION IF EXISTS tandem.check_copy CASCADE;
 DROP FUNCTION IF EXISTS tandem.enqueue CASCADE;
 DROP FUNCTION IF EXISTS tandem.enqueue_jobs CASCADE;
 DROP FUNCTION IF EXISTS tandem.enqueue_unique CASCADE;

@@ -236,6 +236,86 @@ BEGIN
 END
 $$;
 
+-- tandem.check_copy(): raises unless pg_temp.tandem_copy is the table that begin_copy made. Internal. A caller could put
+-- a view or table with triggers of its own in its place, whose code would then run with the rights of our functions.
+CREATE OR REPLACE FUNCTION tandem.check_copy() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_class AS c
+        WHERE c.oid = to_regclass('pg_temp.tandem_copy') AND c.relkind = 'r' AND c.relowner = quote_ident(current_user)::regrole
+    ) THEN
+        RAISE EXCEPTION 'pg_temp.tandem_copy is not the staging table of tandem.begin_copy()'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call tandem.begin_copy() first, in the same transaction.';
+    END IF;
+END
+$$;
+
+-- tandem.begin_copy(): makes sure that this session has its staging table pg_temp.tandem_copy, into which a producer COPYs
+-- jobs in the same transaction, before tandem.enqueue_copied() makes jobs of them. Rows never outlive the transaction.
+-- JSON is staged as text: a driver may have its own idea of how to send jsonb.
+CREATE OR REPLACE FUNCTION tandem.begin_copy() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass('pg_temp.tandem_copy') IS NOT NULL THEN
+        PERFORM tandem.check_copy();
+        RETURN false;
+    END IF;
+    CREATE TEMPORARY TABLE tandem_copy (
+        kind text COLLATE "C", payload text, queue text COLLATE "C", priority smallint, run_at timestamptz,
+        partition_key text COLLATE "C", event_id uuid, policy text, context text
+    ) ON COMMIT DELETE ROWS;
+    GRANT INSERT ON pg_temp.tandem_copy TO PUBLIC;  -- a temporary table: nobody but this session can reach it
+    RETURN true;
+END
+$$;
+
+-- tandem.enqueue_copied(wake): makes jobs of the rows that this transaction has copied into pg_temp.tandem_copy and
+-- empties it; answers the ids in the order of the copy. Missing columns take the defaults, `wake` is as in enqueue_jobs.
+CREATE OR REPLACE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit') RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at timestamptz;
+    copied bigint[];
+BEGIN
+    PERFORM tandem.check_copy();
+    -- As in enqueue_jobs: first the xid, then clock and positions.
+    PERFORM pg_current_xact_id();
+    at := tandem.clock();
+    IF EXISTS (SELECT FROM pg_temp.tandem_copy AS c WHERE c.run_at > at + interval '367 days') THEN
+        RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF wake = 'commit' THEN
+        PERFORM tandem.wake_at_commit(l.lane) FROM (
+            SELECT DISTINCT tandem.wake_lane(coalesce(c.queue, 'default')) AS lane
+            FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
+    END IF;
+    WITH input AS MATERIALIZED (
+        SELECT nextval('tandem.job_id') AS id, c.kind, c.payload, coalesce(c.queue, 'default') AS queue,
+               coalesce(c.priority, 5::smallint) AS priority, c.run_at, c.partition_key, c.event_id, c.policy, c.context
+        FROM (SELECT s.kind, s.payload, s.queue, s.priority, s.run_at, s.partition_key, s.event_id, s.policy, s.context
+              FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
+    ), written AS (
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
+        SELECT id, at, event_id, priority, queue, kind, partition_key, coalesce(payload, '{}')::jsonb, policy::jsonb, context::jsonb
+        FROM input
+    ), later AS (
+        INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+        SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+    ), now AS (
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+        FROM input WHERE coalesce(run_at <= at, true)
+    )
+    SELECT array_agg(i.id) INTO copied FROM input AS i;
+    TRUNCATE pg_temp.tandem_copy;
+    RETURN coalesce(copied, '{}');
+END
+$$;
+
 -- tandem.add_partition(number): makes partition `number` (ids from number * 10^8 on) of job, done and attempt.
 -- The tables are made outside the parents' locks and then attached. Answers false where it is there already.
 CREATE OR REPLACE FUNCTION tandem.add_partition(number bigint) RETURNS boolean

@@ -4,5 +4,5 @@ FROM tandem.enqueue_jobs(
     %(kinds)s::text[], %(payloads)s::text[]::jsonb[], %(queues)s::text[], %(priorities)s::smallint[],
     %(run_ats)s::timestamptz[], %(partition_keys)s::text[], %(event_ids)s::uuid[], %(policies)s::text[]::jsonb[],
     %(contexts)s::text[]::jsonb[], %(unique_keys)s::text[], %(unique_scopes)s::text[], %(unique_periods)s::interval[],
-    %(wake)s) AS e
+    %(wake)s::text) AS e
 ORDER BY e.ord

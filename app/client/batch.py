@@ -1,0 +1,76 @@
+"""One call's jobs as the arrays of one statement, and its rows as answers. Sends nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .encoding import encode_json
+from .errors import InvalidInput, UniqueConflict
+from .job import BATCH_LIMIT, POLICY_LIMIT_BYTES, Enqueued, Job
+
+OnConflict = Literal["raise", "report"]
+
+
+def one_job(kind: str | Job, payload: Any, options: dict[str, Any]) -> Job:
+    """The job that a call names: ready-made, or by its parts. Raises InvalidInput."""
+    if not isinstance(kind, Job):
+        return Job(kind, {} if payload is None else payload, **options)
+    if payload is not None or options:
+        raise InvalidInput(
+            "invalid-job", "a Job has its payload and options in itself: pass nothing beside it"
+        )
+    return kind
+
+
+def parameters(jobs: Sequence[Job], *, wake: bool) -> dict[str, Any]:
+    """The statement's arrays; a column that no job uses goes as NULL. Raises InvalidInput."""
+    if len(jobs) > BATCH_LIMIT:
+        raise InvalidInput(
+            "batch-too-large",
+            f"{len(jobs)} jobs in one call, the limit is {BATCH_LIMIT}: use enqueue_copy, or several calls",
+        )
+
+    def column(values: list[Any]) -> list[Any] | None:
+        return values if any(value is not None for value in values) else None
+
+    uniques = [job.unique for job in jobs]
+    return {
+        "kinds": [job.kind for job in jobs],
+        "payloads": [job.body() for job in jobs],
+        "queues": [job.queue for job in jobs],
+        "priorities": [job.priority for job in jobs],
+        "run_ats": column([job.run_at for job in jobs]),
+        "partition_keys": column([job.partition_key for job in jobs]),
+        "event_ids": column([job.event_id for job in jobs]),
+        "policies": column([small_json(job.policy, "policy") for job in jobs]),
+        "contexts": column([small_json(job.context, "context") for job in jobs]),
+        "unique_keys": column([one and one.key for one in uniques]),
+        "unique_scopes": column([one and one.scope for one in uniques]),
+        "unique_periods": column([one and one.period for one in uniques]),
+        "wake": wake_mode(wake),
+    }
+
+
+def wake_mode(wake: bool) -> str:
+    """How the SQL functions call it."""
+    return "commit" if wake else "none"
+
+
+def small_json(value: Any, what: str) -> str | None:
+    """A policy or context as JSON text of at most 8 KiB. Raises InvalidInput."""
+    return None if value is None else encode_json(dict(value), limit=POLICY_LIMIT_BYTES, what=what)
+
+
+def answers(
+    jobs: Sequence[Job], rows: Sequence[tuple[Any, ...]], *, on_conflict: OnConflict
+) -> list[Enqueued]:
+    """One answer per job. Raises UniqueConflict for the first key that belongs to another payload."""
+    if on_conflict == "raise":
+        for job, (job_id, _, same_body) in zip(jobs, rows, strict=True):
+            if not same_body and job.unique is not None:
+                key, queue = job.unique.key, job.queue
+                raise UniqueConflict(
+                    "unique-key-conflict",
+                    f"unique key {key!r} in queue {queue!r} belongs to job {job_id} with another payload",
+                    detail={"key": key, "queue": queue, "job_id": job_id},
+                )
+    return [Enqueued(job_id, created, not same_body) for job_id, created, same_body in rows]

@@ -1,0 +1,35 @@
+"""The client's statements: files beside this one, in the parameter styles of psycopg and of asyncpg."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement: `named` with %(name)s, `numbered` with $1 for each of `names` in turn."""
+
+    named: bytes
+    numbered: str
+    names: tuple[str, ...]
+
+    def values(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The parameters in the order of their numbers."""
+        return tuple(params[name] for name in self.names)
+
+
+def _load(name: str) -> Statement:
+    lines = files(__package__).joinpath(f"{name}.sql").read_text("utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("--"))
+    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text)
+    return Statement(text.encode(), numbered, names)
+
+
+ENQUEUE_JOBS = _load("enqueue_jobs")
+BEGIN_COPY = _load("begin_copy")
+ENQUEUE_COPIED = _load("enqueue_copied")
