@@ -810,7 +810,8 @@ CREATE VIEW public.conversation_event_status AS
             s.finished_at,
             s.created_at
            FROM tandem.job_status s
-          WHERE (s.job_id = e.job_id)) j ON (true));
+          WHERE (s.job_id = e.job_id)
+         OFFSET 0) j ON (true));
 
 COMMENT ON VIEW public.conversation_event_status IS 'Events with the state of their jobs; PROCESSING is derived from the job''s lease and never stored';
 

@@ -94,9 +94,9 @@ SELECT e.id AS event_id, e.conversation_id, e.user_id, e.bot_type, e.bot_id, e.b
        j.attempt AS job_attempt, j.next_attempt_at AS job_next_attempt_at, j.started_at AS job_started_at,
        j.expires_at AS job_lease_expires_at, j.finished_at AS job_finished_at, j.created_at AS job_created_at
 FROM public.conversation_events AS e
-LEFT JOIN LATERAL (  -- lateral, so that each event reads its own job only
+LEFT JOIN LATERAL (  -- OFFSET keeps the planner from joining whole tables: each event asks for its own job by index
     SELECT s.status, s.waiting_for, s.attempt, s.next_attempt_at, s.started_at, s.expires_at, s.finished_at, s.created_at
-    FROM tandem.job_status AS s WHERE s.job_id = e.job_id
+    FROM tandem.job_status AS s WHERE s.job_id = e.job_id OFFSET 0
 ) AS j ON true;
 COMMENT ON VIEW public.conversation_event_status IS
     'Events with the state of their jobs; PROCESSING is derived from the job''s lease and never stored';

@@ -10,7 +10,8 @@ WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), due AS MATERIALIZED (
                  OR EXISTS (SELECT FROM tandem.scheduled AS s WHERE s.job_id = d.job_id)
                  OR EXISTS (SELECT FROM tandem.blocked AS b WHERE b.job_id = d.job_id) AS alive,
            f.outcome IN ('DEAD', 'CANCELLED') AS ended, coalesce(f.error_class, lower(f.outcome)) AS code, f.reason
-    FROM due AS d LEFT JOIN tandem.done AS f ON f.job_id = d.job_id
+    FROM due AS d LEFT JOIN LATERAL (
+        SELECT o.outcome, o.error_class, o.reason FROM tandem.done AS o WHERE o.job_id = d.job_id LIMIT 1) AS f ON true
 ), moved AS (
     UPDATE public.conversation_events AS e SET next_attempt_at = c.at + %(fallback)s::interval
     FROM judged AS j, clock AS c WHERE e.id = j.id AND j.alive
