@@ -7,8 +7,8 @@ DATABASE_URL and DATABASE_LISTEN_URL carry no prefix.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigurationError
 
@@ -85,6 +85,8 @@ class ApiSettings(Group):
     port: Port = 8080
     request_seconds: Seconds = 10.0
     body_limit_bytes: Count = 2 * MIB
+    cursor_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Signs the cursors of lists; the same for all API processes. Unset, each process takes cursors of its own only."""
 
 
 class ConversationSettings(Group):
@@ -127,12 +129,23 @@ class Settings(BaseSettings):
     """Any libpq URL or connection string; unset means the embedded server of this checkout."""
     database_listen_url: str | None = Field(default=None, validation_alias="DATABASE_LISTEN_URL", repr=False)
     """A direct connection for LISTEN when `database_url` goes through a transaction pooler."""
+    handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Own handlers beside the applications', by comma: `module:name` of a Registry or of a function that fills one."""
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     sweeper: SweeperSettings = SweeperSettings()
     api: ApiSettings = ApiSettings()
     conversations: ConversationSettings = ConversationSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @field_validator("handlers", mode="before")
+    @classmethod
+    def _by_comma(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
 
 def load_settings() -> Settings:

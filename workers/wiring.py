@@ -3,28 +3,13 @@
 The only place of the worker that knows the applications.
 """
 
-from collections.abc import Callable, Sequence
-
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-
+from app.applications import make_registry
 from app.config import Settings
 from app.database.engine import make_engine, make_session_factory
 from app.domains.conversations import jobs as conversations
 from app.observability.metrics import start_worker_metrics
-from app.queue.kinds import Registry
 from workers.supervisor import Supervisor
 from workers.sweeper.reconcile import Reconciler
-
-Sessions = async_sessionmaker[AsyncSession]
-REGISTRATIONS: Sequence[Callable[..., None]] = (conversations.register,)
-
-
-def make_registry(settings: Settings, sessions: Sessions) -> Registry:
-    """Every kind of every application."""
-    registry = Registry()
-    for register in REGISTRATIONS:
-        register(registry, sessions=sessions, settings=settings)
-    return registry
 
 
 def make_reconcilers(settings: Settings) -> list[Reconciler]:

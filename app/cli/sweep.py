@@ -108,10 +108,11 @@ async def _for_ever(settings: Settings, url: str) -> None:
 def _steps(settings: Settings, url: str) -> Any:
     from contextlib import asynccontextmanager
 
+    from app.applications import make_registry
     from app.database.connect import connect
     from app.database.engine import make_engine, make_session_factory
     from workers.sweeper.sweeper import all_steps
-    from workers.wiring import make_reconcilers, make_registry
+    from workers.wiring import make_reconcilers
 
     @asynccontextmanager
     async def opened() -> Any:

@@ -22,6 +22,9 @@ def worker(
     queues: Annotated[
         str | None, typer.Option(help="Queues to serve, by comma; a weight may follow: default=2,mail")
     ] = None,
+    handlers: Annotated[
+        str | None, typer.Option(help="Own handlers, by comma: module:registry; the module is on PYTHONPATH.")
+    ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="How many jobs may run at once.")] = None,
     mode: Mode = None,
     sweep: Annotated[bool, typer.Option(help="Also stand for leader of the sweep.")] = True,
@@ -43,6 +46,10 @@ def worker(
     from workers.wiring import run_worker
 
     settings = _with_options(load_settings(), queues, slots, mode, metrics_port)
+    if handlers is not None:
+        settings = settings.model_copy(
+            update={"handlers": tuple(part.strip() for part in handlers.split(","))}
+        )
     set_up_logging(settings.logging)
     with database(settings, root=CHECKOUT) as place:
         version.check(place.url, settings=settings.database)
