@@ -9,11 +9,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app.api import health, openapi, problems
+from app.api import health, jobs, openapi, problems
 from app.api.access import Access
+from app.api.cursor import Cursors
 from app.api.edge import Edge
 from app.api.health import Readiness
+from app.applications import make_registry
 from app.config import Settings, load_settings
+from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
 from app.observability.metrics import open_metrics, scrape
@@ -33,11 +36,14 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
         lifespan=_lifespan(settings, url),
         redirect_slashes=False,
     )
+    key = settings.api.cursor_key
     app.state.settings = settings
+    app.state.cursors = Cursors(key.get_secret_value() if key is not None else None)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(Edge)
     app.include_router(conversations)
+    app.include_router(jobs.router)
     app.include_router(health.router)
     app.add_route("/metrics", scrape, include_in_schema=False)
     return app
@@ -52,6 +58,7 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             access = Access(address, settings)
             stack.push_async_callback(access.close)
             app.state.access = access
+            app.state.registry = make_registry(settings, make_session_factory(access.engine))
             app.state.readiness = Readiness(access)
             yield
 

@@ -1,6 +1,7 @@
 """The API's way to the database: every use ends in time, and every error says what is known of the outcome.
 
-Two ways: `read`, and `write_at_once`, one statement that commits by itself, so that it costs one round trip.
+Two ways: `read` (`read_directly` for psycopg), and `write_at_once`, one statement that commits by itself, so that it
+costs one round trip.
 """
 
 import asyncio
@@ -47,8 +48,17 @@ class Access:
                 raise translate(error) or error from error
 
     @asynccontextmanager
+    async def read_directly(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """The same for the queue's own statements, which psycopg sends."""
+        async with self._connected(monotonic() + self.seconds) as (_, driver):
+            try:
+                yield driver
+            except Exception as error:
+                raise translate(error) or error from error
+
+    @asynccontextmanager
     async def write_at_once(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A connection on which each statement is a transaction: send exactly one.
+        """A connection on which each statement is a transaction: send exactly one, or one `transaction()` block.
 
         Raises Unavailable when nothing was done, OutcomeUnknown when the answer to the statement was lost.
         """

@@ -1,4 +1,4 @@
-"""What endpoints ask for: the process's settings and its way to the database, both set by create_app."""
+"""What endpoints ask for: the process's settings, its way to the database, its kinds; create_app sets them."""
 
 from typing import Annotated, cast
 
@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from app.api.access import Access
 from app.config import Settings
+from app.queue.kinds import Registry
 
 
 # Coroutines, because FastAPI runs plain functions in a thread.
@@ -19,5 +20,11 @@ async def get_settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
+async def get_registry(request: Request) -> Registry:
+    """The kinds that this process knows, for their hooks."""
+    return cast(Registry, request.app.state.registry)
+
+
 AccessDep = Annotated[Access, Depends(get_access)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
+RegistryDep = Annotated[Registry, Depends(get_registry)]

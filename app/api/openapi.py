@@ -14,11 +14,11 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _bodies: set[type[BaseModel]] = set()
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
+def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route that reads its body with `read_json` and validates it as `model`."""
     _bodies.add(model)
     schema = {"$ref": _REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

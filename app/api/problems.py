@@ -29,6 +29,7 @@ _STATUS_BY_CODE: Final = {
     "malformed-json": 400,
     "duplicate-key": 400,
     "body-incomplete": 400,
+    "bad-cursor": 400,
     "body-too-large": 413,
     "conversation-log-too-large": 413,
     "unsupported-media-type": 415,
@@ -92,7 +93,14 @@ def render(error: AppError) -> Response:
         headers["Connection"] = "close"
     if status >= 500:
         _log.warning("%s: %s %s", error.code, error.message, error.detail or "")
-    return respond(status, error.code, error.message, errors=error.detail.get("errors"), headers=headers)
+    return respond(
+        status,
+        error.code,
+        error.message,
+        errors=error.detail.get("errors"),
+        members=error.detail.get("members"),
+        headers=headers,
+    )
 
 
 def respond(
@@ -101,9 +109,10 @@ def respond(
     detail: str,
     *,
     errors: Any = None,
+    members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem of this status; `code` becomes its type."""
+    """A problem of this status; `code` becomes its type, `members` are what this problem says beside the usual."""
     body: dict[str, Any] = {
         "type": f"urn:tandem:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -113,6 +122,7 @@ def respond(
     }
     if errors:
         body["errors"] = errors[:MOST_ERRORS]
+    body |= members or {}
     return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
