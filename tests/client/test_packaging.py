@@ -9,21 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.config import CHECKOUT
+from tests.client.wheel import build_wheel
 
 
 @pytest.fixture
 def built(tmp_path: Path) -> list[str]:
     """The names in a wheel built from this checkout."""
-    source = tmp_path / "source"
-    shutil.copytree(CHECKOUT / "app", source / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, source)
-    code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=source, check=True, capture_output=True, text=True
-    )
-    (wheel,) = tmp_path.glob("tandem_queue-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(build_wheel(tmp_path)) as archive:
         metadata = next(name for name in archive.namelist() if name.endswith("METADATA"))
         requires = [line for line in archive.read(metadata).decode().splitlines() if "Requires-Dist" in line]
         assert [line.split()[1].split(">")[0] for line in requires] == ["psycopg"]
@@ -36,6 +28,8 @@ def test_the_wheel_holds_the_client_and_nothing_of_the_service(built: list[str])
     assert {"tandem/__init__.py", "tandem/_command.py", "tandem/py.typed"} <= set(built)
     modules = {file.name for file in (CHECKOUT / "app" / "client").glob("*.py")}
     assert {name.split("/")[1] for name in built if name.endswith(".py")} == modules
+    statements = {file.name for file in (CHECKOUT / "app" / "client").glob("*.sql")}
+    assert {name.split("/")[1] for name in built if name.endswith(".sql")} == statements != set()
 
 
 def test_the_command_of_a_checkout_is_the_services(tmp_path: Path) -> None:
