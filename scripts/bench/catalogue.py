@@ -21,6 +21,26 @@ from app.config import CHECKOUT
 HERE = Path(__file__).resolve().parent / "peers"
 ENVIRONMENTS = CHECKOUT / ".tandem" / "bench" / "envs"
 OURS = ("tandem", "floor")
+PIP_INSTALL = [
+    "-m",
+    "pip",
+    "install",
+    "-qq",
+    "--disable-pip-version-check",
+    "--require-hashes",
+    "--no-deps",
+    "--only-binary",
+    ":all:",
+    "-r",
+]
+NPM_INSTALL = [
+    "install",
+    "--loglevel=error",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--no-package-lock",
+]
 
 
 @dataclass(frozen=True)
@@ -114,13 +134,11 @@ def prepare(peer: Peer) -> None:
         shutil.rmtree(peer.home, ignore_errors=True)
         venv.create(peer.home, with_pip=True)
         python = str(peer.home / "bin" / "python")
-        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
-             "--only-binary", ":all:", "-r", str(inputs[0]))  # fmt: skip
+        _run(python, *PIP_INSTALL, str(inputs[0]))
         if peer.language == "node":
             shutil.copy(inputs[1], peer.home / "package.json")
             npm = _node(peer.home).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            _run(str(_node(peer.home)), str(npm), "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund",
-                 "--no-package-lock", cwd=peer.home)  # fmt: skip
+            _run(str(_node(peer.home)), str(npm), *NPM_INSTALL, cwd=peer.home)
         stamp.write_text(digest)
     if peer.language == "node":
         # Node looks for packages beside the program, wherever it was started.

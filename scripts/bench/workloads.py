@@ -208,7 +208,7 @@ def w8(run: Run) -> None:
     """W4 while the same worker drains a second queue flat out."""
     seconds = run.options.seconds or 15.0
     run.begin()
-    run.preload(run.options.jobs or int(seconds * 40_000), queue="busy", first=SECOND_STREAM)
+    run.preload(run.options.jobs or int(seconds * 60_000), queue="busy", first=SECOND_STREAM)
     run.programs.start_workers(run.options.workers, queues=["default", "busy"])
     wait_until(lambda: run.programs.ran() > 0, 60.0)
     facts = run.programs.produce("paced", seconds=seconds, every=EVERY)
