@@ -5,7 +5,7 @@ Producers hold their transactions open for any number of steps, claims commit or
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -77,7 +77,7 @@ class Claimer:
         if self.open is not None:
             await self._end_claim()
             return
-        moves: list[Callable[[], Awaitable[None]]] = [self._ahead] * 4 + [self._probe] * 2
+        moves: list[Callable[[], Coroutine[Any, Any, None]]] = [self._ahead] * 4 + [self._probe] * 2
         moves += [self._finish, self._return, self._retry, self._open_claim, self._reconnect]
         await self.dice.choice(moves)()
 
