@@ -41,7 +41,7 @@ def _all(options: argparse.Namespace) -> int:
         for step in plan(peers, workloads, repeat=options.repeat, quick=options.quick):
             lines.append(measure(server, step.peer, step.workload, step.options))
             report.show(lines[-1], as_json=options.json)
-    report.write(lines, sys.argv[1:])
+    report.write(lines, sys.argv[1:], quiet=options.json)
     return 1 if any(line.void for line in lines) else 0
 
 

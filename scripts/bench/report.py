@@ -1,8 +1,33 @@
-"""Shows lines as they come, and at the end medians and ratios as a Markdown table and plots."""
+"""Shows lines as they come, and at the end medians and ratios as a Markdown table; plots.py draws them."""
 
+import os
+import platform
+import statistics
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
+import psutil
+
+from app.config import CHECKOUT
+from scripts.bench import plots
 from scripts.bench.results import Line
+
+RESULTS = CHECKOUT / ".tandem" / "bench" / "results"
+FIGURES = (
+    "jobs_s",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "ratio",
+    "backlog",
+    "wal_bytes_per_job",
+    "statements_per_job",
+)
+LATENCY = ("W4", "W8")
+OURS, FLOOR = "tandem", "floor"
 
 
 def show(line: Line, *, as_json: bool) -> None:
@@ -11,22 +36,151 @@ def show(line: Line, *, as_json: bool) -> None:
         sys.stdout.write(line.as_json() + "\n")
         sys.stdout.flush()
         return
-    figures = ", ".join(f"{k} {v}" for k, v in figures_of(line).items())
-    print(
-        f"{line.column:14} {line.peer:16} {figures}{'  VOID: ' + line.void if line.void else ''}", flush=True
+    found = {name: getattr(line, name) for name in FIGURES}
+    text = ", ".join(f"{name} {number(value)}" for name, value in found.items() if value is not None)
+    void = f"  VOID: {line.void}" if line.void else ""
+    print(f"{line.column:12} {line.peer:16} {text}{void}", flush=True)
+
+
+def write(lines: Sequence[Line], arguments: Sequence[str], *, quiet: bool) -> Path:
+    """Save all lines, the table and the plots below .tandem/bench/results/; print the table unless `quiet`."""
+    place = RESULTS / time.strftime("%Y%m%d-%H%M%S")
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "lines.jsonl").write_text("".join(line.as_json() + "\n" for line in lines))
+    text = table(lines, arguments)
+    (place / "table.md").write_text(text)
+    if not quiet:
+        print(f"\n{text}\n")
+    sys.stderr.write(f"saved in {place.relative_to(CHECKOUT)}; {plots.draw(place)}\n")
+    return place
+
+
+def table(lines: Sequence[Line], arguments: Sequence[str]) -> str:
+    """Machine, command, and one row per workload and peer: medians, with the range behind them."""
+    parts = [
+        f"{machine()}\n",
+        f"    scripts/bench/run {' '.join(arguments)}\n",
+        _results(lines),
+        _ratios(lines),
+    ]
+    return "\n".join([*parts, _cost(lines), _void(lines)]).strip() + "\n"
+
+
+def _results(lines: Sequence[Line]) -> str:
+    rows = [
+        "| workload | peer | runs | jobs/s (least–most) | p50 / p95 / p99 ms | ratio | backlog |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (column, peer), runs in _grouped(lines).items():
+        speed = _median(runs, lambda one: one.jobs_s)
+        spread = [one.jobs_s for one in runs if one.jobs_s is not None]
+        between = f" ({number(min(spread))}–{number(max(spread))})" if len(spread) > 1 else ""
+        waits = [_median(runs, lambda one, name=name: getattr(one, name)) for name in FIGURES[1:4]]  # type: ignore[misc]
+        rows.append(
+            f"| {column} | {peer} | {len(runs)} | {number(speed)}{between if speed is not None else ''} "
+            f"| {' / '.join(number(one) for one in waits) if waits[0] is not None else '–'} "
+            f"| {number(_median(runs, lambda one: one.ratio))} | {number(_median(runs, lambda one: one.backlog))} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _ratios(lines: Sequence[Line]) -> str:
+    """Tandem against the best of the others and against the floor: above 1 is better, for latencies below 1."""
+    groups = _grouped(lines)
+    rows = ["| workload | Tandem | best peer | ratio | floor | ratio |", "|---|---|---|---|---|---|"]
+    for column, peer in groups:
+        if peer != OURS:
+            continue
+        runs = groups[column, OURS]
+        name, best = ("p95_ms", min) if runs[0].workload in LATENCY else ("jobs_s", max)
+        mine = _median(runs, lambda one, name=name: getattr(one, name))  # type: ignore[misc]
+        plain = " ".join(part for part in column.split() if part not in {"job", "sql", "event", "event-2"})
+        others = {
+            who: value
+            for (where, who), found in groups.items()
+            if where == plain and who != OURS
+            and (value := _median(found, lambda one, name=name: getattr(one, name))) is not None  # type: ignore[misc]
+        }  # fmt: skip
+        floor = others.pop(FLOOR, None)
+        if mine is None or not (others or floor):
+            continue
+        rival = best(others, key=lambda who: others[who]) if others else None
+        rows.append(
+            f"| {column} {name} | {number(mine)} | {f'{rival} {number(others[rival])}' if rival else '–'} "
+            f"| {number(mine / others[rival]) if rival else '–'} "
+            f"| {number(floor)} | {number(mine / floor) if floor else '–'} |"
+        )
+    return "\n".join(rows) + "\n" if len(rows) > 2 else ""
+
+
+def _cost(lines: Sequence[Line]) -> str:
+    rows = [
+        "| workload | peer | statements | WAL bytes | heap rows | index entries | dead rows "
+        "| server CPU µs | client CPU µs | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (column, peer), runs in _grouped(lines).items():
+        if runs[0].wal_bytes_per_job is None or runs[0].workload == "W9":
+            continue
+
+        def detail(name: str, runs: Sequence[Line] = runs) -> str:
+            return number(_median(runs, lambda one: one.detail.get(name)))
+
+        rows.append(
+            f"| {column} | {peer} | {number(_median(runs, lambda one: one.statements_per_job))} "
+            f"| {number(_median(runs, lambda one: one.wal_bytes_per_job))} | {detail('heap_tuples_per_job')} "
+            f"| {detail('index_tuples_per_job')} | {detail('dead_per_job')} | {detail('server_cpu_us_per_job')} "
+            f"| {detail('client_cpu_us_per_job')} | {number(_median(runs, lambda one: one.rss_mb))} |"
+        )
+    return "Cost per job:\n\n" + "\n".join(rows) + "\n" if len(rows) > 2 else ""
+
+
+def _void(lines: Sequence[Line]) -> str:
+    void = [f"- {line.column} {line.peer}: {line.void}" for line in lines if line.void]
+    return "Void runs, left out above:\n\n" + "\n".join(void) + "\n" if void else ""
+
+
+def _grouped(lines: Sequence[Line]) -> dict[tuple[str, str], list[Line]]:
+    """The runs that count, by workload form and peer, in the order of the first one."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in sorted(lines, key=lambda one: (one.workload, one.workers, one.conns)):
+        if not line.void:
+            groups.setdefault((line.column, line.peer), []).append(line)
+    return groups
+
+
+def _median(runs: Iterable[Line], figure: Callable[[Line], float | None]) -> float | None:
+    values = [value for one in runs if (value := figure(one)) is not None]
+    return statistics.median(values) if values else None
+
+
+def number(value: float | None) -> str:
+    """As many digits as mean something."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def machine() -> str:
+    """Where and when, as one line."""
+    try:
+        model = next(
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    commit = subprocess.run(
+        ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    memory = psutil.virtual_memory().total / 1024**3
+    load = os.getloadavg()[1]
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}, commit {commit}, "
+        f"load average {load:.1f} at the end."
     )
-
-
-def figures_of(line: Line) -> dict[str, str]:
-    """What is set, as short texts."""
-    names = ("jobs_s", "p50_ms", "p95_ms", "p99_ms", "ratio", "backlog")
-    found = {name: getattr(line, name) for name in names}
-    return {
-        name: f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
-        for name, value in found.items()
-        if value is not None
-    }
-
-
-def write(lines: list[Line], arguments: list[str]) -> None:
-    """Placeholder until the table is written."""

@@ -4,12 +4,14 @@ import itertools
 
 from scripts.bench import catalogue
 from scripts.bench.catalogue import Peer
+from scripts.bench.http_workload import w9
 from scripts.bench.meter import Meter
 from scripts.bench.programs import ProgramFailedError, programs
 from scripts.bench.results import Line
 from scripts.bench.server import Server
 from scripts.bench.workloads import WORKLOADS, Options, Run
 
+ALL = {**WORKLOADS, "W9": w9}
 _numbers = itertools.count(1)
 
 
@@ -30,7 +32,7 @@ def measure(server: Server, peer: Peer, workload: str, options: Options) -> Line
         observer_url = server.address(name, observer=True)
         meter = Meter(observer_url, server.pid)
         try:
-            WORKLOADS[workload](Run(started, meter, options, line, observer_url))
+            ALL[workload](Run(started, meter, options, line, observer_url))
         except ProgramFailedError as error:
             line.void = str(error)
         finally:

@@ -1,0 +1,91 @@
+"""Draws lines.jsonl of a directory as speed.png, latency.png and the same as SVG. Runs in matplotlib's environment.
+
+Usage: python -m scripts.bench.plotting.draw DIRECTORY
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plot
+
+Runs = Sequence[Mapping[str, Any]]
+
+
+def main() -> None:
+    """Read lines.jsonl of a directory and put plots beside it."""
+    place = Path(sys.argv[1])
+    lines = [json.loads(line) for line in (place / "lines.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if not line["void"]]
+    _speed(
+        place,
+        [one for one in lines if one["jobs_s"] is not None and one["workload"] not in ("W4", "W8", "W9")],
+    )
+    _latency(place, [one for one in lines if one["p95_ms"] is not None and one["workload"] in ("W4", "W8")])
+
+
+def _speed(place: Path, lines: Runs) -> None:
+    """One panel per form of a workload, one bar per peer: the median, and the range of the runs."""
+    forms = sorted({_form(one) for one in lines})
+    if not forms:
+        return
+    columns = min(3, len(forms))
+    rows = -(-len(forms) // columns)
+    figure, axes = plot.subplots(rows, columns, figsize=(5 * columns, 2.6 * rows), squeeze=False)
+    for panel in axes.flat[len(forms) :]:
+        panel.axis("off")
+    for panel, form in zip(axes.flat, forms, strict=False):
+        _bars(panel, form, _by_peer(lines, form, "jobs_s"), "jobs/s")
+    _save(figure, place / "speed")
+
+
+def _latency(place: Path, lines: Runs) -> None:
+    forms = sorted({_form(one) for one in lines})
+    if not forms:
+        return
+    figure, axes = plot.subplots(1, len(forms), figsize=(5 * len(forms), 3), squeeze=False)
+    for panel, form in zip(axes.flat, forms, strict=True):
+        _bars(panel, form, _by_peer(lines, form, "p95_ms"), "p95 ms, enqueue call to handler")
+    _save(figure, place / "latency")
+
+
+def _form(line: Mapping[str, Any]) -> str:
+    return f"{line['workload']} {line['workers']} workers {line['conns']} connections"
+
+
+def _by_peer(lines: Runs, form: str, figure: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for one in lines:
+        if _form(one) == form:
+            name = one["peer"] + (f" ({one['variant']})" if one["variant"] else "")
+            found.setdefault(name, []).append(one[figure])
+    return found
+
+
+def _bars(panel: Any, title: str, found: Mapping[str, Sequence[float]], unit: str) -> None:
+    names = sorted(found, key=lambda name: statistics.median(found[name]))
+    middles = [statistics.median(found[name]) for name in names]
+    below = [middle - min(found[name]) for name, middle in zip(names, middles, strict=True)]
+    above = [max(found[name]) - middle for name, middle in zip(names, middles, strict=True)]
+    colours = ["#1f6f8b" if name.startswith("tandem") else "#b8c4cc" for name in names]
+    panel.barh(names, middles, xerr=[below, above], color=colours, ecolor="#555555", capsize=2)
+    panel.set_title(title, fontsize=10)
+    panel.set_xlabel(unit, fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    for ending in ("png", "svg"):
+        figure.savefig(path.with_suffix(f".{ending}"), dpi=130)
+
+
+if __name__ == "__main__":
+    main()
