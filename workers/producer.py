@@ -5,6 +5,7 @@ lock, one claim from the safe floors, then wait. The lock is kept while claims s
 """
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -28,6 +29,8 @@ from workers.service import Service
 
 Mode = Literal["poll", "listen", "hybrid"]
 LISTEN_CHECK = 10.0
+LISTEN_RECHECK = 30.0
+"""How often mode `listen` looks all the same: a foreign producer may commit long after its probe."""
 _REFUSED_WAITS = (*wake.RECHECKS[1:], wake.STEADY)
 
 
@@ -119,7 +122,7 @@ class Producer(Service):
     def _waits(self) -> Iterator[float]:
         if self.mode == "hybrid":
             return wake.rechecks()
-        return iter((*wake.RECHECKS, *(3600.0 for _ in range(24))))
+        return itertools.chain(wake.RECHECKS, itertools.repeat(LISTEN_RECHECK))
 
     async def _claim_everything(self) -> bool:
         """Claim from the safe floors; True when there is more than there was room for."""

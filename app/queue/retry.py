@@ -38,8 +38,9 @@ class RetryPolicy:
     def delay(self, attempt: int) -> float:
         """Seconds to wait after try number `attempt` (from 1) failed."""
         table = self.delays
-        plain = table[min(attempt, len(table)) - 1] if table else self.base ** min(attempt, 64)
-        return min(plain, self.longest) * (1 + self.jitter * random.random())  # noqa: S311 - no secret
+        grown = min(self.longest, self.base ** min(attempt, 64))
+        plain = table[min(attempt, len(table)) - 1] if table else grown
+        return plain * (1 + self.jitter * random.random())  # noqa: S311 - no secret
 
 
 NEVER = RetryPolicy(max_attempts=1)

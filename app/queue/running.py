@@ -142,6 +142,7 @@ class Job(Generic[Payload]):
                 self.claimed.token,
                 ran_ms=self.ran_ms,
                 result=encode_result(opened.result),
+                ttl=self.kind.result_ttl,
             )
         self.completed = True
 

@@ -295,6 +295,10 @@ class Store:
         """Note a clean stop."""
         await self._do("worker", "stop_worker", {"id": worker})
 
+    async def forget_workers(self, *, retention: timedelta) -> int:
+        """Delete the rows of workers that are long gone; answers how many."""
+        return await self._do("worker", "forget_workers", {"retention": retention})
+
     async def declare_kinds(self, kinds: Sequence[tuple[str, int, int, bool]]) -> None:
         """Publish (name, max_attempts, crash_limit, hooked) of each kind."""
         names, attempts, crashes, hooked = ([row[i] for row in kinds] for i in range(4))

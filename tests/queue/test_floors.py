@@ -4,8 +4,10 @@ from typing import Any
 
 import psycopg
 
+from app.database.deadline import BoundedAsyncConnection
 from app.queue.store import Store
 from tests.support.claims import add, claim, every_lane, value, worker_connection
+from tests.support.waiting import eventually_async
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
 
@@ -14,6 +16,16 @@ DEFAULT_LANE = ("default", 5)
 
 async def safe_floor(connection: psycopg.AsyncConnection[Any], queue: str = "default") -> int:
     return (await Store(connection).read_floors([queue])).get((queue, 5), 0)
+
+
+async def move_to(mover: MoveFloors, connection: BoundedAsyncConnection, floor: int) -> None:
+    """Move until the floor is there: a sample settles only when every transaction of the server has ended."""
+
+    async def there() -> bool:
+        await mover.run_once(connection)
+        return await safe_floor(connection) == floor
+
+    await eventually_async(there)
 
 
 async def declare(connection: psycopg.AsyncConnection[Any], *queues: str) -> None:
@@ -25,14 +37,11 @@ async def test_the_floor_follows_what_is_claimed(db_url: str) -> None:
         await declare(connection)
         mover = MoveFloors(Settled())
         await add(connection, 5)
-        await mover.run_once(connection)
-        assert await safe_floor(connection) == 1
+        await move_to(mover, connection, 1)
         await claim(connection, 3)
-        await mover.run_once(connection)
-        assert await safe_floor(connection) == 4
+        await move_to(mover, connection, 4)
         await claim(connection, 2)
-        await mover.run_once(connection)
-        assert await safe_floor(connection) == 6, "past the sample, nothing is left"
+        await move_to(mover, connection, 6)  # past the sample, nothing is left
 
 
 async def test_the_floor_waits_for_a_producer_that_has_its_position_but_has_not_committed(
@@ -104,8 +113,7 @@ async def test_an_open_reader_does_not_hold_the_floor(db_url: str) -> None:
         mover = MoveFloors(Settled())
         await add(mine, 3)
         await claim(mine)
-        await mover.run_once(mine)
-        assert await safe_floor(mine) == 4
+        await move_to(mover, mine, 4)
 
 
 async def test_the_table_of_floors_stays_small(db_url: str) -> None:
@@ -138,10 +146,9 @@ async def test_a_restarted_mover_needs_no_memory(db_url: str) -> None:
         await declare(connection)
         await add(connection, 5)
         await claim(connection, 3)
-        await MoveFloors(Settled()).run_once(connection)
-        before = await safe_floor(connection)
+        await move_to(MoveFloors(Settled()), connection, 4)
         mover = MoveFloors(Settled())
         await mover.run_once(connection)
         mover.reset()
         await mover.run_once(connection)
-        assert await safe_floor(connection) == before == 4
+        assert await safe_floor(connection) == 4

@@ -31,3 +31,5 @@ SELECT t.job_id, t.pos, t.queue, t.priority, (t.attempt + 1)::smallint AS attemp
        j.policy::text AS policy, j.context::text AS context, j.created_at,
        EXISTS (SELECT FROM tandem.cancel_intent AS i WHERE i.job_id = t.job_id) AS cancelled
 FROM taken AS t CROSS JOIN clock AS c JOIN tandem.job AS j ON j.id = t.job_id
+-- A job that already had a lease (membership says so) is not ours; the list is looked into only if there is one.
+WHERE (SELECT count(*) FROM leased) = (SELECT count(*) FROM taken) OR t.job_id IN (SELECT l.job_id FROM leased AS l)

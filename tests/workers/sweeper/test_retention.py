@@ -1,5 +1,6 @@
 """Partitions: ahead of need, a new one each day, dropped when old; what has not ended outlives them."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import psycopg
 
 from app.database.connect import connect
 from app.queue.store import Finish, Store
-from tests.support.claims import add, claim, rows, value
+from tests.support.claims import WORKER, add, claim, rows, value
 from tests.support.membership import assert_membership_async
 from workers.sweeper.partitions import KeepPartitions
 from workers.sweeper.retention import DropPartitions, ForgetExpired
@@ -112,7 +113,28 @@ async def test_results_and_unique_keys_expire(db_url: str) -> None:
         step = ForgetExpired(retention=WEEK)
         assert (await step.run_once(connection)).rows == 0
         await connection.execute("SET tandem.clock_offset = '2 hours'")
-        assert (await step.run_once(connection)).detail == {"results": 1, "unique_keys": 1, "kept_jobs": 0}
+        assert (await step.run_once(connection)).detail == {
+            "results": 1,
+            "unique_keys": 1,
+            "kept_jobs": 0,
+            "workers": 0,
+        }
         found = await rows(connection, "SELECT result FROM tandem.done ORDER BY job_id")
         assert found == [(None,), ("stays",)]
         assert await rows(connection, "SELECT key FROM tandem.unique_key") == [("b",)]
+
+
+async def test_workers_that_are_long_gone_are_forgotten_but_not_those_with_a_lease(db_url: str) -> None:
+    async with await connect(db_url, name="test") as connection:
+        store = Store(connection)
+        for worker in (WORKER, uuid.uuid4()):
+            await store.register_worker(
+                worker=worker, name="here:1", mode="hybrid", queues=["default"], concurrency=1, version="0"
+            )
+        await add(connection, 1)
+        await claim(connection)
+        step = ForgetExpired(retention=WEEK)
+        assert (await step.run_once(connection)).detail["workers"] == 0
+        await later(connection, 8)
+        assert (await step.run_once(connection)).detail["workers"] == 1
+        assert await rows(connection, "SELECT id FROM tandem.worker") == [(WORKER,)]
