@@ -90,8 +90,10 @@ class Findings:
     stuck: list[str] = field(default_factory=list)
     order_violations: list[str] = field(default_factory=list)
     unstable: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    """Answers that no fault excuses; the clients see them, not the checker."""
 
-    VIOLATIONS = ("lost", "ghosts", "double_effects", "stuck", "order_violations", "unstable")
+    VIOLATIONS = ("lost", "ghosts", "double_effects", "stuck", "order_violations", "unstable", "unexpected")
 
     @property
     def violations(self) -> dict[str, list[str]]:

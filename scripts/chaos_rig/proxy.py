@@ -99,6 +99,10 @@ class FaultProxy:
         """Every connection ends with RST on both sides."""
         self._call(self._reset_all)
 
+    def calm(self) -> None:
+        """Forward faithfully from now on; rules stay. What was lost in a black hole stays lost."""
+        self._call(self._calm)
+
     def heal(self) -> None:
         """Forward faithfully from now on, and forget the rules that have not struck."""
         self._call(self._heal)
@@ -171,11 +175,14 @@ class FaultProxy:
         self.counts["reset"] += 1
 
     def _heal(self) -> None:
-        self.weather = Weather()
+        self._calm()
         with self._lock:
             rules, self._rules = self._rules, []
         for rule in rules:
             rule.release()
+
+    def _calm(self) -> None:
+        self.weather = Weather()
         for link in self._links:
             if link.dark:
                 self._loop.call_later(FORGOTTEN_AFTER, link.reset)
