@@ -32,7 +32,7 @@ class Access:
         self.seconds = settings.api.request_seconds
         calls = min(settings.database.call_timeout_seconds, self.seconds)
         database = settings.database.model_copy(update={"call_timeout_seconds": calls})
-        self.engine = make_engine(url, name="api", settings=database)
+        self.engine = make_engine(url, name="api", settings=database, ping=False)
 
     async def close(self) -> None:
         """Close the pool."""

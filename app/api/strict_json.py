@@ -27,10 +27,11 @@ def parse(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidInput("malformed-json", f"the body is not UTF-8 (byte {error.start})") from None
     check_depth(raw)
-    if _ESCAPED_NUL.search(raw):
+    escaped = b"\\u" in raw  # which few bodies hold, so that the searches below are seldom needed
+    if escaped and _ESCAPED_NUL.search(raw):
         raise InvalidInput("nul-character", "a text holds the character U+0000, which cannot be stored")
     document = _load(text)
-    if _ESCAPED_SURROGATE.search(raw) and _LONE_SURROGATE.search(canonical(document)):
+    if escaped and _ESCAPED_SURROGATE.search(raw) and _LONE_SURROGATE.search(canonical(document)):
         raise InvalidInput("invalid-unicode", "a text holds half of a surrogate pair")
     return document
 
