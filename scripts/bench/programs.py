@@ -89,6 +89,8 @@ class Program:
             self.process.wait()
         self._reader.join(5.0)
         self._errors.close()
+        if self.process.stdout is not None and not self._reader.is_alive():
+            self.process.stdout.close()
 
     def rss_mb(self) -> float:
         """Resident memory now, in megabytes."""

@@ -1,0 +1,119 @@
+"""The benchmark's own judgement, and the gate on what a job costs: counts of statements and bytes, never time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts.bench import catalogue, report
+from scripts.bench.catalogue import Peer
+from scripts.bench.evidence import Start, lost_and_doubled, percentiles
+from scripts.bench.plan import plan, takes_part
+from scripts.bench.results import Line
+from scripts.bench.runner import measure
+from scripts.bench.server import Server, benchmark_server
+from scripts.bench.workloads import Options
+
+# The keys of the performance page: whoever reads the lines relies on all of them.
+KEYS = {
+    "peer", "version", "workload", "workers", "conns", "n", "jobs_s", "p50_ms", "p95_ms", "p99_ms", "ratio",
+    "backlog", "wal_bytes_per_job", "statements_per_job", "rss_mb", "lost", "doubled",
+}  # fmt: skip
+MOST_STATEMENTS = 0.05
+MOST_WAL_BYTES = 1400
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """The benchmark's server."""
+    with benchmark_server() as running:
+        yield running
+
+
+def starts(*numbers: int) -> list[Start]:
+    """One handler start per number."""
+    return [Start(n, 10.0 + i, 9.0) for i, n in enumerate(numbers)]
+
+
+@pytest.mark.parametrize(
+    ("ran", "enqueued", "unfinished", "expected"),
+    [
+        ((0, 1, 2), 3, 0, (0, 0)),
+        ((0, 2), 3, 0, (1, 0)),
+        ((0, 2), 3, 1, (0, 0)),
+        ((0, 1, 1, 2), 3, 0, (0, 1)),
+        ((1, 1, 1), 3, 0, (2, 2)),
+        ((), 3, 3, (0, 0)),
+    ],
+)
+def test_finds_lost_and_doubled_jobs(
+    ran: tuple[int, ...], enqueued: int, unfinished: int, expected: tuple[int, int]
+) -> None:
+    assert lost_and_doubled(starts(*ran), enqueued, unfinished) == expected
+
+
+def test_a_job_that_fails_once_has_to_run_twice() -> None:
+    assert lost_and_doubled(starts(0, 1, 0, 2), 3, 0, fail_every=10) == (0, 0)
+    assert lost_and_doubled(starts(0, 1, 2), 3, 0, fail_every=10) == (1, 0)
+    assert lost_and_doubled(starts(0, 1, 0, 2, 0), 3, 0, fail_every=10) == (0, 1)
+
+
+def test_percentiles_of_few_and_many() -> None:
+    assert percentiles([]) == (0.0, 0.0, 0.0)
+    assert percentiles([7.0]) == (7.0, 7.0, 7.0)
+    p50, p95, p99 = percentiles([float(n) for n in range(1, 1001)])
+    assert (round(p50), round(p95), round(p99)) == (500, 951, 991)
+
+
+def test_every_peer_is_declared_and_every_environment_locked() -> None:
+    for name in catalogue.names():
+        peer = catalogue.load(name)
+        home = catalogue.HERE / name
+        assert (home / ("adapter.mjs" if peer.language == "node" else "adapter.py")).exists()
+        if name not in catalogue.OURS:
+            locked = (home / "requirements.txt").read_text()
+            assert "--hash=sha256:" in locked
+            assert "://" not in locked, "no index address belongs in a lock"
+
+
+def test_peers_take_turns_within_a_workload() -> None:
+    peers = [catalogue.load("tandem"), catalogue.load("pgqueuer"), catalogue.load("floor")]
+    steps = [(one.workload, one.peer.name) for one in plan(peers, ["W2", "W9"], repeat=2, quick=True)]
+    assert steps[:6] == [("W2", "tandem"), ("W2", "pgqueuer"), ("W2", "floor")] * 2
+    assert {name for workload, name in steps[6:]} == {"tandem"}
+    assert not takes_part(peers[2], "W3")
+
+
+def test_the_table_shows_medians_and_ratios_and_leaves_void_runs_out() -> None:
+    line = Line(peer="tandem", version="1", workload="W3", workers=1, conns=1)
+    ours = [replace(line, jobs_s=speed) for speed in (30_000.0, 10_000.0, 20_000.0)]
+    theirs = replace(line, peer="pgqueuer", jobs_s=5_000.0)
+    void = replace(line, jobs_s=99_999.0, void="1 lost, 0 doubled")
+    text = report.table([*ours, theirs, void], ["all"])
+    assert "| W3 | tandem | 3 | 20,000 (10,000–30,000) |" in text
+    assert "| W3 jobs_s | 20,000 | pgqueuer 5,000 | 4 |" in text
+    assert "99,999" not in text
+    assert "1 lost, 0 doubled" in text
+
+
+@pytest.mark.embedded
+def test_what_a_job_costs_from_bulk_enqueue_to_done(server: Server) -> None:
+    line = measure(server, catalogue.load("tandem"), "W3", Options(jobs=10_000))
+    assert line.void is None
+    assert (line.n, line.lost, line.doubled) == (10_000, 0, 0)
+    assert line.statements_per_job is not None
+    assert line.statements_per_job < MOST_STATEMENTS
+    assert line.wal_bytes_per_job is not None
+    assert line.wal_bytes_per_job <= MOST_WAL_BYTES
+    assert set(line.detail) >= {"heap_tuples_per_job", "index_tuples_per_job", "dead_per_job"}
+    assert set(vars(line)) >= KEYS
+
+
+@pytest.mark.embedded
+def test_a_worker_that_loses_a_job_makes_the_run_void(server: Server, tmp_path: Path) -> None:
+    """The same measurement by a peer whose tables forget a job: no figure may come of it."""
+    tandem = catalogue.load("tandem")
+    forgetful: Peer = replace(tandem, finished=f"SELECT ({tandem.finished}) - 1")
+    line = measure(server, forgetful, "W3", Options(jobs=200))
+    assert line.void == "the database has 199 finished and 0 unfinished of 200"
