@@ -55,6 +55,14 @@ def fetch(address: str) -> str:
         return str(answer.read().decode())
 
 
+def counted(text: str) -> str:
+    """The scrape, if one success and no failure stands in it."""
+    samples = families(text)["conversation_events_processed"].samples
+    processed = {sample.labels["status"]: sample.value for sample in samples}
+    assert processed == {"success": 1, "failure": 0}
+    return text
+
+
 def assert_names(text: str) -> None:
     found = families(text)
     assert {name: found[name].type for name in NAMES} == NAMES
@@ -90,14 +98,11 @@ async def test_a_worker_serves_them_too_with_what_it_did(db_url: str) -> None:
     async with serving(db_url) as client, working(db_url) as worker:
         with start_worker_metrics(settings, worker) as address:
             await end(client)
-            await eventually_async(lambda: event(db_url).status == "PROCESSED")
-            text = fetch(address)
+            # The worker reports a job after its transaction: a moment after the event is PROCESSED.
+            text = await eventually_async(lambda: counted(fetch(address)))
     assert_names(text)
     found = families(text)
-    processed = {
-        sample.labels["status"]: sample.value for sample in found["conversation_events_processed"].samples
-    }
-    assert processed == {"success": 1, "failure": 0}
+    assert event(db_url).status == "PROCESSED"
     for name in ("processing", "wake_to_start"):
         samples = found[f"conversation_event_{name}_seconds"].samples
         assert [sample.value for sample in samples if sample.name.endswith("_count")] == [1]
