@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import api, db, modes, sweep, up, worker
+from app.cli import api, db, dlq, jobs, modes, queues, sweep, up, worker
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
@@ -18,6 +18,9 @@ COMMANDS = [
     worker.register,
     sweep.register,
     db.register,
+    jobs.register,
+    queues.register,
+    dlq.register,
     modes.register,
 ]
 

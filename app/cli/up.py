@@ -1,14 +1,13 @@
 """`tandem up`: database, API, workers and sweeper on one machine, for trying and developing."""
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from app.config import CHECKOUT, load_settings
 
-if TYPE_CHECKING:
-    import subprocess
+END_SECONDS = 30.0
+"""What a process may take to end beyond its drain: flushing, handing back, closing."""
 
 
 def register(parent: typer.Typer) -> None:
@@ -26,6 +25,7 @@ def up(
 
     Example: tandem up --port 8080
     """
+    from app.cli.processes import Child, keep_running
     from app.database import migrate
     from app.database.location import database
     from app.observability.logging import set_up_logging
@@ -39,40 +39,6 @@ def up(
         typer.echo('Database psql "$(scripts/tandem db url)"')
         typer.echo("Ctrl-C stops everything.")
         options = ["--port", str(port)] if port else []
-        _watch([["api", *options], *(["worker"] for _ in range(workers))])
-
-
-def _watch(commands: list[list[str]]) -> None:
-    """Keep the processes alive until a signal, then end them in reverse order."""
-    import signal
-    import time
-
-    from app.database.backoff import Backoff
-
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _: stopping.append(got))
-    running = [_start(command) for command in commands]
-    backoffs = [Backoff(0.5, 10.0) for _ in commands]
-    try:
-        while not stopping:
-            time.sleep(0.2)
-            for index, process in enumerate(running):
-                if process.poll() is not None and not stopping:
-                    name = commands[index][0]
-                    typer.echo(f"{name} ended with code {process.returncode} and is started again", err=True)
-                    time.sleep(backoffs[index].next())
-                    running[index] = _start(commands[index])
-    finally:
-        for process in reversed(running):
-            if process.poll() is None:
-                process.terminate()
-        for process in running:
-            process.wait()
-
-
-def _start(command: list[str]) -> "subprocess.Popen[bytes]":
-    import subprocess
-
-    # A session of its own: Ctrl-C reaches us alone, and we stop the processes in order.
-    return subprocess.Popen([sys.executable, "-m", "app.cli", *command], cwd=CHECKOUT, start_new_session=True)
+        children = [Child("api", ["api", *options])]
+        children += [Child(f"worker {number}", ["worker"]) for number in range(1, workers + 1)]
+        keep_running(children, grace=settings.worker.drain_seconds + END_SECONDS)

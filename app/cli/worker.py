@@ -1,4 +1,4 @@
-"""`tandem worker`: one worker process, until SIGTERM or SIGINT."""
+"""`tandem worker`: one worker process, or several kept alive, until SIGTERM or SIGINT."""
 
 from typing import Annotated, Literal
 
@@ -31,12 +31,16 @@ def worker(
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of /metrics; 0 picks a free one.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="How many worker processes; dead ones are started again.")
+    ] = 1,
 ) -> None:
     """Run a worker: claim jobs, run their handlers, finish them.
 
     SIGTERM drains: running jobs end within the grace period, the rest goes back. A second SIGTERM does not wait.
+    With several processes and a metrics port, the second one serves its metrics on the next port, and so on.
 
-    Example: tandem worker --queues conversations --slots 20
+    Example: tandem worker --queues conversations --slots 20 --processes 4
     """
     import asyncio
 
@@ -53,7 +57,28 @@ def worker(
     set_up_logging(settings.logging)
     with database(settings, root=CHECKOUT) as place:
         version.check(place.url, settings=settings.database)
+        if processes > 1:
+            _keep_several(settings, processes, sweep=sweep)
+            return
         asyncio.run(run_worker(settings, place.url, sweep=sweep))
+
+
+def _keep_several(settings: Settings, count: int, *, sweep: bool) -> None:
+    """The same worker so many times, each a process that gets every option written out."""
+    from app.cli.processes import Child, keep_running
+    from app.cli.up import END_SECONDS
+
+    own = settings.worker
+    queues = ",".join(f"{name}={weight}" for name, weight in own.queues.items())
+    options = ["--queues", queues, "--slots", str(own.slots), "--mode", own.mode]
+    options += ["--handlers", ",".join(settings.handlers)] if settings.handlers else []
+    options += [] if sweep else ["--no-sweep"]
+    children = []
+    for number in range(count):
+        port = own.metrics_port and own.metrics_port + number
+        command = ["worker", *options, "--metrics-port", str(port)]
+        children.append(Child(f"worker {number + 1}", command))
+    keep_running(children, grace=own.drain_seconds + END_SECONDS)
 
 
 def _with_options(

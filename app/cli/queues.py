@@ -1,0 +1,79 @@
+"""`tandem queues`: what waits where, and pausing. What happens is in app/queue/admin.py."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.connected import ask, operator
+from app.cli.output import Json, answer, show, show_duration, table
+
+app = typer.Typer(no_args_is_help=True, help="Queues: list, pause, resume.")
+
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
+LIST = {
+    "queue": "queue",
+    "ready": "ready",
+    "waits": "oldest waits",
+    "scheduled": "scheduled",
+    "next_due": "next due",
+    "blocked": "blocked",
+    "running": "running",
+    "dead_24h": "dead in 24 h",
+    "paused": "paused",
+}
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this group to the command line."""
+    parent.add_typer(app, name="queues")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the queues with what waits in them, since when, what runs, what died, and which are paused.
+
+    Example: tandem queues list
+    """
+    from app.queue import admin
+    from app.queue.admin_store import AdminStore
+
+    async def look(connection: Any) -> tuple[list[dict[str, Any]], Any]:
+        return await admin.list_queues(connection), await AdminStore(connection).read_clock()
+
+    rows, now = ask(look)
+    shown = [row | _words(row, now) for row in rows]
+    answer({"queues": rows}, table(LIST, shown, empty="no queues yet"), as_json=as_json)
+
+
+@app.command()
+def pause(
+    queue: Name,
+    by: Annotated[str | None, typer.Option(help="Who pauses it; you, unless told otherwise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let workers claim nothing more from a queue; jobs that run go on.
+
+    Example: tandem queues pause mail
+    """
+    from app.queue import admin
+
+    row = ask(lambda connection: admin.pause_queue(connection, queue, by=by or operator()))
+    answer(row, f"{queue} is paused since {show(row['paused_at'])} by {row['paused_by']}", as_json=as_json)
+
+
+@app.command()
+def resume(queue: Name, as_json: Json = False) -> None:
+    """Let workers claim from a queue again, and wake them.
+
+    Example: tandem queues resume mail
+    """
+    from app.queue import admin
+
+    row = ask(lambda connection: admin.resume_queue(connection, queue))
+    answer(row, f"{queue} is not paused", as_json=as_json)
+
+
+def _words(row: dict[str, Any], now: Any) -> dict[str, Any]:
+    oldest = row["oldest_ready_at"]
+    paused = f"since {show(row['paused_at'])} by {row['paused_by'] or 'somebody'}" if row["paused_at"] else ""
+    return {"waits": show_duration((now - oldest).total_seconds()) if oldest else "", "paused": paused}
