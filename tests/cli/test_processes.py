@@ -131,7 +131,7 @@ def test_a_child_that_keeps_dying_is_started_later_and_later(monkeypatch: pytest
             return 3
 
     monkeypatch.setattr(processes, "monotonic", lambda: now)
-    monkeypatch.setattr(processes.subprocess, "Popen", Dead)
+    monkeypatch.setattr("app.cli.processes.subprocess.Popen", Dead)
     monkeypatch.setattr("app.database.backoff.random.uniform", lambda _, ceiling: ceiling)
     child = Child("worker", ["worker"])
     while now < 60:
@@ -155,7 +155,7 @@ def test_a_child_that_lived_long_is_started_again_soon(monkeypatch: pytest.Monke
             return code
 
     monkeypatch.setattr(processes, "monotonic", lambda: now)
-    monkeypatch.setattr(processes.subprocess, "Popen", Process)
+    monkeypatch.setattr("app.cli.processes.subprocess.Popen", Process)
     monkeypatch.setattr("app.database.backoff.random.uniform", lambda _, ceiling: ceiling)
     child = Child("worker", ["worker"])
     for _ in range(5):
