@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from app.api.body import LARGE, read_json, validate
 from app.api.dependencies import AccessDep, SettingsDep
 from app.api.openapi import json_body, problems
+from app.context import bind
 from app.domains.conversations import service
 from app.domains.conversations.schemas import Accepted, CandidatesState, ConversationState, EndConversation
 
@@ -36,8 +37,9 @@ async def end_conversation(
         return service.prepare(validate(EndConversation, body), body.document, settings.conversations)
 
     values = await asyncio.to_thread(read) if len(body.raw) > LARGE else read()
-    async with access.write_at_once() as connection:
-        accepted = await service.end_conversation(connection, values)
+    with bind(conversation_id=values["conversation_id"]):
+        async with access.write_at_once() as connection:
+            accepted = await service.end_conversation(connection, values)
     response.headers["Location"] = f"/v1/conversations/{values['conversation_id']}"
     return accepted
 

@@ -184,11 +184,11 @@ class ConversationState(BaseModel):
 class CandidatesState(BaseModel):
     """Who may talk to the user next, best first."""
 
-    user_id: str
-    greeting_agent: str | None
-    talk_candidates: list[str]
-    game_candidates: list[str]
-    friendship_level: str
+    user_id: str = Field(examples=["user_123"])
+    greeting_agent: str | None = Field(examples=["greeting_first_meeting"])
+    talk_candidates: list[str] = Field(examples=[["talk_movie_preference", "talk_animal_friends"]])
+    game_candidates: list[str] = Field(examples=[["game_guess_the_animal", "game_word_chain"]])
+    friendship_level: str = Field(examples=["PHASE1_STRANGER"])
     event_id: UUID
     source_end_time: datetime
     created_at: datetime

@@ -73,7 +73,7 @@ async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dic
             continue
         if not written.same_body:
             raise conversation_conflict()
-        return Accepted.model_validate(written._asdict(), extra="ignore")
+        return Accepted.model_validate(written._asdict())
     raise Unavailable("database-busy", "too many calls for this conversation at once; nothing was done")
 
 
@@ -92,9 +92,9 @@ async def find_conversation(connection: AsyncConnection, conversation_id: str) -
         event_id=row["event_id"],
         job_id=row["job_id"],
         status=row["status"],
-        event=EventState.model_validate(row, extra="ignore"),
-        job=JobState.model_validate(job, extra="ignore") if row["job_id"] is not None else None,
-        outcome=Outcome.model_validate(row, extra="ignore") if ended else None,
+        event=EventState.model_validate(row),
+        job=JobState.model_validate(job) if row["job_id"] is not None else None,
+        outcome=Outcome.model_validate(row) if ended else None,
     )
 
 
@@ -103,4 +103,4 @@ async def find_candidates(connection: AsyncConnection, user_id: str) -> Candidat
     row = await repository.find_candidates(connection, user_id) if ID.match(user_id) else None
     if row is None:
         raise no_candidates()
-    return CandidatesState.model_validate(row, extra="ignore")
+    return CandidatesState.model_validate(row)

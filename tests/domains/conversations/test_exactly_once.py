@@ -119,6 +119,32 @@ async def test_a_lost_answer_to_the_commit_does_not_count_twice(
     assert_counted_once(db_url)
 
 
+async def test_a_lock_that_comes_too_late_or_a_deadlock_does_not_cost_a_try(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = repository.lock_friendship
+    passing: list[Exception] = [psycopg.errors.LockNotAvailable(), psycopg.errors.DeadlockDetected()]
+
+    async def lock_at_last(session: Any, user_id: str) -> Any:
+        if passing:
+            raise passing.pop()
+        return await lock(session, user_id)
+
+    monkeypatch.setattr(repository, "lock_friendship", lock_at_last)
+    async with opened_sessions(db_url) as sessions, serving(db_url) as client:
+        registry = registered(sessions)
+        await end(client)
+        claimed = await claim_one(db_url)
+        await handle(registry, claimed)
+        assert_counted_once(db_url)
+
+        passing += [psycopg.errors.LockNotAvailable() for _ in range(3)]
+        await end(client, "conv_2")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await handle(registry, await claim_one(db_url))
+    assert event(db_url, "conv_2").stored == "PENDING"
+
+
 async def test_two_jobs_for_one_event_count_it_once(db_url: str) -> None:
     async with opened_sessions(db_url) as sessions, serving(db_url) as client:
         registry = registered(sessions)

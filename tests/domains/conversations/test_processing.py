@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from app.context import present
+from app.domains.conversations import repository
 from app.domains.conversations.friendship import FriendshipStatus, add_conversation
 from app.domains.conversations.scoring import score_conversation
 from tests.support.conversations import (
+    END,
     START,
     body,
     claim_one,
@@ -228,6 +231,28 @@ async def test_empty_and_long_logs_are_processed_without_blocking_the_loop(db_ur
     assert event(db_url).score["total_turns"] == turns
     # A ratio, not a time: scored on the loop itself, the long log would hold it for most of the whole.
     assert longest < took * 0.7 or turns == 0
+
+
+async def test_the_callers_request_id_is_bound_where_the_job_runs(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    lock = repository.lock_friendship
+
+    async def look(session: Any, user_id: str) -> Any:
+        seen.append(dict(present()))
+        return await lock(session, user_id)
+
+    monkeypatch.setattr(repository, "lock_friendship", look)
+    async with opened_sessions(db_url) as sessions, serving(db_url) as client:
+        answer = (await client.post(END, json=body(), headers={"X-Request-ID": "call-7"})).json()
+        await handle(registered(sessions), await claim_one(db_url))
+        # Another program wrote this job, and its context is no object.
+        await end(client, "conv_2")
+        write(db_url, "UPDATE tandem.job SET context = '[1]' WHERE id <> %s", answer["job_id"])
+        await handle(registered(sessions), await claim_one(db_url))
+    assert seen[0] == {"request_id": "call-7", "conversation_id": "conv_1", "job_id": answer["job_id"]}
+    assert set(seen[1]) == {"job_id"}
 
 
 async def test_times_are_compared_as_instants(db_url: str) -> None:
