@@ -22,14 +22,15 @@ class Statement:
         return tuple(params[name] for name in self.names)
 
 
-def _load(name: str) -> Statement:
-    lines = files(__package__).joinpath(f"{name}.sql").read_text("utf-8").splitlines()
+def load(package: str, name: str) -> Statement:
+    """The statement in the file NAME.sql of a package."""
+    lines = files(package).joinpath(f"{name}.sql").read_text("utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("--"))
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text)
     return Statement(text.encode(), numbered, names)
 
 
-ENQUEUE_JOBS = _load("enqueue_jobs")
-BEGIN_COPY = _load("begin_copy")
-ENQUEUE_COPIED = _load("enqueue_copied")
+ENQUEUE_JOBS = load(__package__, "enqueue_jobs")
+BEGIN_COPY = load(__package__, "begin_copy")
+ENQUEUE_COPIED = load(__package__, "enqueue_copied")
