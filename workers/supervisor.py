@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config import Settings
 from app.database.connect import CONNECTION_LOST, connect
 from app.database.deadline import BoundedAsyncConnection
-from app.database.engine import make_engine, make_sync_engine
+from app.database.engine import idle_limit, make_engine, make_sync_engine
 from app.database.reconnecting import Open, Reconnecting
 from app.queue.claim import Floors
 from app.queue.kinds import Registry
@@ -153,8 +153,11 @@ class Supervisor:
     # --- connections -----------------------------------------------------------------------------------------
 
     def _opener(self, name: str, *, url: str | None = None, session: dict[str, str] | None = None) -> Open:
+        # Who is stopped or cut off inside a transaction would keep its rows for ever: rescue steps over locked ones.
+        limits = {**idle_limit(self.settings.database), **(session or {})}
+
         async def open_connection() -> BoundedAsyncConnection:
-            return await connect(url or self.url, name=name, settings=self.settings.database, session=session)
+            return await connect(url or self.url, name=name, settings=self.settings.database, session=limits)
 
         return open_connection
 
@@ -242,6 +245,11 @@ class Supervisor:
             await asyncio.wait([stop], timeout=1.0)
             if not self.heartbeat.alive and not stop.done():
                 _log.critical("the heartbeat thread is gone: the worker ends, its supervisor starts another")
+                self.stopping.set()
+            if self.slots.stuck >= self.settings.worker.slots and not stop.done():
+                _log.critical(
+                    "as many handlers were given up as there are slots: the worker ends to get rid of them"
+                )
                 self.stopping.set()
 
     async def _drain(self) -> None:

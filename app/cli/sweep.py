@@ -110,14 +110,15 @@ def _steps(settings: Settings, url: str) -> Any:
 
     from app.applications import make_registry
     from app.database.connect import connect
-    from app.database.engine import make_engine, make_session_factory
+    from app.database.engine import idle_limit, make_engine, make_session_factory
     from workers.sweeper.sweeper import all_steps
     from workers.wiring import make_reconcilers
 
     @asynccontextmanager
     async def opened() -> Any:
         async def opener() -> Any:
-            return await connect(url, name="sweeper", settings=settings.database)
+            limit = idle_limit(settings.database)
+            return await connect(url, name="sweeper", settings=settings.database, session=limit)
 
         engine = make_engine(url, name="sweeper", settings=settings.database)
         try:

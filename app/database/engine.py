@@ -32,7 +32,7 @@ def make_engine(
     settings = settings or DatabaseSettings()
 
     async def creator(*_: Any, **__: Any) -> BoundedAsyncConnection:
-        return await connect(url, name=name, autocommit=False, settings=settings, session=_limits(settings))
+        return await connect(url, name=name, autocommit=False, settings=settings, session=session_limits(settings))
 
     engine = create_async_engine(
         DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=ping, **_pool(settings)
@@ -68,7 +68,7 @@ def make_sync_engine(
 
     def creator(*_: Any, **__: Any) -> BoundedConnection:
         return connect_sync(
-            url, name=name, autocommit=False, settings=settings, session=_limits(settings) if pooled else None
+            url, name=name, autocommit=False, settings=settings, session=session_limits(settings) if pooled else None
         )
 
     if not pooled:
@@ -83,12 +83,14 @@ def make_sync_session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def _limits(settings: DatabaseSettings) -> dict[str, str]:
-    """What ends a wait for somebody else's lock, and a transaction whose process was stopped in its middle."""
-    return {
-        "lock_timeout": str(settings.lock_timeout_ms),
-        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
-    }
+def idle_limit(settings: DatabaseSettings) -> dict[str, str]:
+    """The session setting that ends a transaction whose process was stopped, or cut off, in its middle."""
+    return {"idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms)}
+
+
+def session_limits(settings: DatabaseSettings) -> dict[str, str]:
+    """That, and what ends a wait for somebody else's lock."""
+    return {"lock_timeout": str(settings.lock_timeout_ms), **idle_limit(settings)}
 
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:
