@@ -6,6 +6,7 @@ Knows nothing of claiming or batching; it is given a job and tells the finisher.
 import asyncio
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Stop = Literal["timeout", "cancel", "lost", "shutdown"]
 OpenConnection = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
+THREADS = "handler"
 UNKNOWN_KIND_DELAY = timedelta(seconds=30)
 
 
@@ -59,7 +61,7 @@ class Executor:
         self._open_async = open_async
         self._open_sync = open_sync
         # Room for as many given-up threads again: Python cannot end a thread.
-        self._threads = ThreadPoolExecutor(max_workers=threads * 2, thread_name_prefix="handler")
+        self._threads = ThreadPoolExecutor(max_workers=threads * 2, thread_name_prefix=THREADS)
         self._jobs: dict[int, list[Job[Any]]] = {}
 
     async def run(self, slot: "Slot", claimed: ClaimedJob, kind: Kind | None) -> None:
@@ -289,6 +291,10 @@ class Executor:
             await self.maintenance.lost(error)  # their leases expire by themselves
         for job in jobs:
             self.inbox.ended(job.id, job.token)
+
+    def handler_threads(self) -> list[threading.Thread]:
+        """The threads that still run a handler, once this is closed."""
+        return [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
     def close(self) -> None:
         """Let go of threads and processes."""

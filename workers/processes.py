@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,6 +22,7 @@ import psycopg
 
 from app.config import DatabaseSettings
 from app.database.connect import connect_sync
+from app.database.engine import session_limits
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind
 from app.queue.lease import LeaseLost
@@ -174,6 +176,7 @@ def _ending(code: int | None) -> str:
 def _main(pipe: Connection, url: str, settings: DatabaseSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides, not the terminal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     database = _ChildDatabase(url, settings)
     pipe.send(None)
     while True:
@@ -182,6 +185,14 @@ def _main(pipe: Connection, url: str, settings: DatabaseSettings) -> None:
         except (EOFError, OSError):
             return
         pipe.send(_run(kind, claimed, database))
+
+
+def _end_with_parent() -> None:
+    """Nobody enforces limits on a child whose worker was killed, and its open transaction would hold the lease."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(kind: Kind, claimed: ClaimedJob, database: "_ChildDatabase") -> Answer:
@@ -218,5 +229,7 @@ class _ChildDatabase:
     @contextmanager
     def open(self) -> Iterator[psycopg.Connection[Any]]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect_sync(self._url, name="handler", settings=self._settings)
+            self._connection = connect_sync(
+                self._url, name="handler", settings=self._settings, session=session_limits(self._settings)
+            )
         yield self._connection

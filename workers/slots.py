@@ -65,6 +65,7 @@ class Slots(Service):
         self.slots = [Slot() for _ in range(count)]
         self.stuck = 0
         """Handlers that ignored their hard limit and were given up; each keeps a thread or task of this process."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[str, int] = {}
         self._parked: dict[str, deque[ClaimedJob]] = {}
         self._suspects: deque[ClaimedJob] = deque()
@@ -90,7 +91,12 @@ class Slots(Service):
                 task.cancel()
 
     def _occupy(self, slot: Slot) -> None:
-        slot.task = asyncio.create_task(self._serve(slot))
+        slot.task = self._keep(asyncio.create_task(self._serve(slot)))
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _serve(self, slot: Slot) -> None:
         while True:
@@ -243,7 +249,9 @@ class Slots(Service):
         slot = Slot()
         slot.temporary = True
         self.slots.append(slot)
-        slot.task = asyncio.create_task(self._run(slot, job, self.executor.registry.get(job.kind)))
+        slot.task = self._keep(
+            asyncio.create_task(self._run(slot, job, self.executor.registry.get(job.kind)))
+        )
         given_up = asyncio.ensure_future(slot.given_up.wait())
         try:
             await asyncio.wait([slot.task, given_up], return_when=asyncio.FIRST_COMPLETED)
@@ -258,6 +266,10 @@ class Slots(Service):
         except Exception:
             self._log.exception("job %s could not be marked", job.id)
             return False
+
+    def hanging(self) -> int:
+        """Tasks of slots, given-up ones included, that did not end when they were cancelled."""
+        return sum(1 for task in self._tasks if not task.done())
 
     def drain(self) -> list[ClaimedJob]:
         """Take out parked jobs, which nobody has started."""

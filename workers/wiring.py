@@ -8,6 +8,7 @@ from app.config import Settings
 from app.database.engine import make_engine, make_session_factory
 from app.domains.conversations import jobs as conversations
 from app.observability.metrics import start_worker_metrics
+from workers.leaving import leave_if_hanging
 from workers.supervisor import Supervisor
 from workers.sweeper.reconcile import Reconciler
 
@@ -30,3 +31,4 @@ async def run_worker(settings: Settings, url: str, *, sweep: bool = True) -> Non
     supervisor = make_supervisor(settings, url, sweep=sweep)
     with start_worker_metrics(settings, supervisor):
         await supervisor.run()
+    leave_if_hanging(supervisor)

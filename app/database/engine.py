@@ -32,7 +32,9 @@ def make_engine(
     settings = settings or DatabaseSettings()
 
     async def creator(*_: Any, **__: Any) -> BoundedAsyncConnection:
-        return await connect(url, name=name, autocommit=False, settings=settings, session=session_limits(settings))
+        return await connect(
+            url, name=name, autocommit=False, settings=settings, session=session_limits(settings)
+        )
 
     engine = create_async_engine(
         DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=ping, **_pool(settings)
@@ -68,7 +70,11 @@ def make_sync_engine(
 
     def creator(*_: Any, **__: Any) -> BoundedConnection:
         return connect_sync(
-            url, name=name, autocommit=False, settings=settings, session=session_limits(settings) if pooled else None
+            url,
+            name=name,
+            autocommit=False,
+            settings=settings,
+            session=session_limits(settings) if pooled else None,
         )
 
     if not pooled:

@@ -103,12 +103,12 @@ async def test_a_handler_that_ignores_its_cancel_loses_its_slot_and_the_worker_g
     ids = enqueue_all(db_url, [NewJob("hold-out"), NewJob("succeed")])
     if suspect:
         make_suspect(db_url, ids[0])
-    async with supervised(db_url, registry, slots=1) as worker:
+    async with supervised(db_url, registry, slots=2) as worker:
         await eventually_async(lambda: outcomes(db_url, ids) == ["DEAD", "SUCCEEDED"])
         assert worker.slots.stuck == 1
         more = enqueue_all(db_url, [NewJob("succeed") for _ in range(3)])
         await eventually_async(lambda: set(outcomes(db_url, more)) == {"SUCCEEDED"})
-        assert len(worker.slots.slots) == 1
+        assert len(worker.slots.slots) == 2
         FOREVER.set()
     assert tries(db_url, ids[0])[0].error_class == "timeout"
 
@@ -127,7 +127,7 @@ async def test_a_thread_that_ignores_its_limit_loses_its_slot_and_sees_that_it_s
     registry.handler("busy", executor="thread", timeout=0.1, hard_timeout=0.4, retry=ONCE)(busy)
     registry.handler("succeed")(succeed)
     ids = enqueue_all(db_url, [NewJob("busy"), NewJob("succeed")])
-    async with supervised(db_url, registry, slots=1):
+    async with supervised(db_url, registry, slots=2):
         await eventually_async(lambda: outcomes(db_url, ids) == ["DEAD", "SUCCEEDED"])
         assert seen.is_set()
         end.set()
@@ -214,3 +214,13 @@ def make_suspect(url: str, job: int) -> None:
     """As rescue leaves a job whose worker died."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE tandem.ready SET suspect = true WHERE job_id = %s", (job,))
+
+
+async def test_a_worker_that_gave_up_as_many_handlers_as_it_has_slots_ends_itself(db_url: str) -> None:
+    registry = Registry()
+    registry.handler("hold-out", timeout=0.05, hard_timeout=0.1, retry=ONCE)(hold_out)
+    ids = enqueue_all(db_url, [NewJob("hold-out"), NewJob("hold-out")])
+    async with supervised(db_url, registry, slots=2) as worker:
+        await eventually_async(lambda: outcomes(db_url, ids) == ["DEAD", "DEAD"])
+        await eventually_async(worker.stopping.is_set)
+        FOREVER.set()
