@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -337,10 +337,10 @@ def test_the_time_grows_with_the_size_and_not_with_its_square(unit: str) -> None
         entries = [{"speaker": "user", "text": (unit * (letters // len(unit) + 1))[:letters]}]
         best = float("inf")
         for _ in range(2):
-            start = perf_counter()
+            start = thread_time()  # the CPU time of this thread: other work on the machine does not count
             score(entries)
-            best = min(best, perf_counter() - start)
+            best = min(best, thread_time() - start)
         return best
 
     seconds(1_000)  # the lexicons are loaded
-    assert seconds(80_000) < 40 * max(seconds(5_000), 1e-4)  # 16 times the size; its square would be 256
+    assert seconds(80_000) < 80 * max(seconds(5_000), 1e-4)  # 16 times the size; its square would be 256
