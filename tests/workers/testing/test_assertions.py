@@ -69,7 +69,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"queue": "slow"}, "queue is 'mail'"),
     ({"run_at": timedelta(hours=1)}, "it is ready now"),
     ({"run_at": SOON, "payload": {"to": "a"}}, "it is ready now"),
-    ({"run_at": None, "payload": {"to": "b"}}, r"it is due at .* \(in 2:00:00\)"),
+    ({"run_at": None, "payload": {"to": "b"}}, r"it is due at .* \(in (2:00:00|1:59:..)\)"),
     ({"count": 5}, "this one fits"),
     ({"kind": "receipt"}, "kind is 'mail.send'"),
 ]
