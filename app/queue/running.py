@@ -53,11 +53,17 @@ class Job(Generic[Payload]):
         self.kind = kind
         self.completed = False
         """True once `transaction` has committed: the job is done, whatever the handler does after."""
-        self.stop_requested = threading.Event()
-        """Set when the handler should end: time limit, cancel, lost lease or shutdown. Thread handlers look at it."""
         self.started_at = monotonic()
         self._open_async = open_async
         self._open_sync = open_sync
+
+    @property
+    def stop_requested(self) -> threading.Event:
+        """Set when the handler should end: time limit, cancel, lost lease or shutdown. Thread handlers look at it."""
+        # Made when first asked for: an Event costs a tenth of a worker's work on a small job. `setdefault` has one
+        # winner when the handler's thread and the worker ask at once.
+        made: dict[str, threading.Event] = self.__dict__
+        return made.get("_stop_requested") or made.setdefault("_stop_requested", threading.Event())
 
     @property
     def id(self) -> int:

@@ -3,7 +3,7 @@
 Decides nothing; a method sends its statement and answers plain values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -136,12 +136,13 @@ class Store:
 
     async def finish_jobs(self, rows: Sequence[Finish]) -> set[int]:
         """Finish jobs as SUCCEEDED; answers the ids that were still ours."""
+        results = [row.result for row in rows]
         params = {
-            "job_ids": [row.job_id for row in rows],
-            "tokens": [row.token for row in rows],
-            "ran_ms": [row.ran_ms for row in rows],
-            "results": [row.result for row in rows],
-            "ttls": [row.ttl for row in rows],
+            "job_ids": _numbers(row.job_id for row in rows),
+            "tokens": _numbers(row.token for row in rows),
+            "ran_ms": _numbers(row.ran_ms for row in rows),
+            "results": results if any(result is not None for result in results) else None,
+            "ttls": [row.ttl for row in rows] if any(row.ttl is not None for row in rows) else None,
         }
         return {row[0] for row in await self._all("finish", "finish_jobs", params)}
 
@@ -336,3 +337,8 @@ def _tries(failed: Sequence[Failed]) -> dict[str, Any]:
         "messages": [one.message for one in failed],
         "tracebacks": [one.traceback for one in failed],
     }
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """The text of an array of numbers: psycopg would look at each element for quotes and types."""
+    return "{" + ",".join(map(str, values)) + "}"
