@@ -25,6 +25,7 @@ class Program:
 
     def __init__(self, peer: Peer, command: str, url: str, spec: dict[str, Any]) -> None:
         self.what = f"{peer.name} {command}"
+        self.command = command
         self.facts: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
@@ -169,9 +170,9 @@ class Programs:
             if worker.process.poll() is not None and "saved" not in worker.facts:
                 raise ProgramFailedError(f"{worker.what} died: {worker.errors()}")
 
-    def cpu(self) -> float:
-        """CPU seconds of the ended producers and workers, from when they were ready."""
-        return sum(float(program.facts.get("cpu", 0.0)) for program in self.all)
+    def cpu(self, command: str) -> float:
+        """CPU seconds of all ended programs of one command, from when they were ready."""
+        return sum(float(one.facts.get("cpu", 0.0)) for one in self.all if one.command == command)
 
 
 @contextlib.contextmanager

@@ -116,8 +116,8 @@ def _ratios(lines: Sequence[Line]) -> str:
 def _cost(lines: Sequence[Line]) -> str:
     rows = [
         "| workload | peer | statements | WAL bytes | heap rows | index entries | dead rows "
-        "| server CPU µs | client CPU µs | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| CPU µs: server | producer | worker | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (column, peer), runs in _grouped(lines).items():
         if runs[0].wal_bytes_per_job is None or runs[0].workload == "W9":
@@ -130,7 +130,8 @@ def _cost(lines: Sequence[Line]) -> str:
             f"| {column} | {peer} | {number(_median(runs, lambda one: one.statements_per_job))} "
             f"| {number(_median(runs, lambda one: one.wal_bytes_per_job))} | {detail('heap_tuples_per_job')} "
             f"| {detail('index_tuples_per_job')} | {detail('dead_per_job')} | {detail('server_cpu_us_per_job')} "
-            f"| {detail('client_cpu_us_per_job')} | {number(_median(runs, lambda one: one.rss_mb))} |"
+            f"| {detail('producer_cpu_us_per_job')} | {detail('worker_cpu_us_per_job')} "
+            f"| {number(_median(runs, lambda one: one.rss_mb))} |"
         )
     return "Cost per job:\n\n" + "\n".join(rows) + "\n" if len(rows) > 2 else ""
 

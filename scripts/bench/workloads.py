@@ -102,7 +102,8 @@ class Run:
         cost = self.meter.read().since(self.before).per_job(jobs)
         self.line.wal_bytes_per_job = cost.pop("wal_per_job")
         self.line.statements_per_job = cost.pop("statements_per_job")
-        cost["client_cpu_us_per_job"] = self.programs.cpu() / jobs * 1e6
+        for command, name in (("produce", "producer"), ("work", "worker")):
+            cost[f"{name}_cpu_us_per_job"] = self.programs.cpu(command) / jobs * 1e6
         self.line.detail |= cost
 
 
