@@ -7,8 +7,9 @@ import sys
 from typing import NoReturn
 
 import typer
+from typer._completion_classes import completion_init
 
-from app.cli import api, db, dlq, jobs, modes, queues, sweep, up, worker
+from app.cli import api, completion, db, dlq, doctor, jobs, modes, queues, sweep, up, worker
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
@@ -21,7 +22,9 @@ COMMANDS = [
     jobs.register,
     queues.register,
     dlq.register,
+    doctor.register,
     modes.register,
+    completion.register,
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -33,7 +36,10 @@ def tandem() -> None:
 
     Works on DATABASE_URL if it is set, else on an embedded PostgreSQL under .tandem/ of the checkout.
 
-    Example: tandem db upgrade
+    Exit codes: 0 done; 1 an error that standard error explains, a check that failed, a job that could not be changed;
+    2 wrong usage.
+
+    Example: tandem db upgrade && tandem doctor
     """
 
 
@@ -43,6 +49,7 @@ for register in COMMANDS:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 an error that standard error explains, 2 wrong usage."""
+    completion_init()
     try:
         app(prog_name="tandem")
     except AppError as error:

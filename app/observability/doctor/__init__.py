@@ -1,0 +1,1 @@
+"""The check-up behind `tandem doctor`: measures and asks, judges, and says the way out. Changes nothing."""

@@ -1,0 +1,2 @@
+-- The schema's version.
+SELECT version_num AS version FROM tandem.alembic_version
