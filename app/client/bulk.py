@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import psycopg
+from psycopg import sql
 
 from .batch import small_json, wake_mode
 from .errors import InvalidInput
@@ -36,8 +37,8 @@ COLUMNS = (
     "policy",
     "context",
 )
-_COPY = psycopg.sql.SQL("COPY pg_temp.{} ({}) FROM STDIN").format(
-    psycopg.sql.Identifier(STAGING), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, COLUMNS))
+_COPY = sql.SQL("COPY pg_temp.{} ({}) FROM STDIN").format(
+    sql.Identifier(STAGING), sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 )
 
 

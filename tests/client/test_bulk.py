@@ -10,8 +10,11 @@ import pytest
 
 from app import client as tandem
 from app.client import Job, Unique
+from app.queue import running
+from app.queue.kinds import Registry
 from tests.client.places import ASYNC, SYNC, open_asyncpg
 from tests.support.membership import check_membership, counts
+from workers.testing import drain
 
 SOON = datetime.now(UTC) + timedelta(minutes=5)
 MIXED = [
@@ -74,6 +77,19 @@ def test_nothing_is_committed_before_the_caller_commits(db_url: str, name: str) 
         assert counts(db_url) == {}
         place.rollback()
     assert counts(db_url) == {}
+
+
+def test_workers_run_copied_jobs(db_url: str) -> None:
+    registry = Registry()
+
+    @registry.handler("a")
+    async def handle(job: running.Job[dict[str, Any]]) -> int:
+        return int(job.payload["n"])
+
+    with psycopg.connect(db_url) as connection:
+        tandem.enqueue_copy(connection, (Job("a", {"n": n}) for n in range(300)))
+    assert [job.result for job in drain(db_url, registry).succeeded] == list(range(300))
+    check_membership(db_url)
 
 
 def test_a_connection_without_a_transaction_gets_one_of_the_calls_own(db_url: str) -> None:
