@@ -5,9 +5,9 @@ While the database is away they are absent: an old number would be worse than no
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,6 +18,7 @@ from app.database.connect import connect_sync
 from app.database.deadline import BoundedConnection
 from app.domains.conversations.repository import Waiting, count_waiting
 from app.errors import AppError
+from app.queue.measure import Lag, QueueFigures, measure_lag, measure_queues
 
 FRESH_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 2
@@ -25,6 +26,14 @@ MOST: Final = 100_000
 """Counting ends here: an alert needs to know that it is too many, not how many."""
 
 _log = logging.getLogger(__name__)
+
+
+class Figures(NamedTuple):
+    """What one look at the database found."""
+
+    waiting: Waiting
+    queues: Sequence[QueueFigures]
+    lag: Lag
 
 
 class DatabaseGauges(Collector):
@@ -40,18 +49,21 @@ class DatabaseGauges(Collector):
         self._lock = threading.Lock()
         self._connection: BoundedConnection | None = None
         self._asked_at = float("-inf")
-        self._waiting: Waiting | None = None
+        self._figures: Figures | None = None
 
     def collect(self) -> Iterable[Metric]:
         """The gauges; called by a scrape."""
-        waiting = self._ask()
+        figures = self._ask()
         yield GaugeMetricFamily(
             "tandem_database_up",
             "Whether this process reaches the database",
-            value=float(waiting is not None),
+            value=float(figures is not None),
         )
-        if waiting is None:
+        if figures is None:
             return
+        yield from _of_queues(figures.queues)
+        yield from _of_lag(figures.lag)
+        waiting = figures.waiting
         yield GaugeMetricFamily(
             "conversation_events_pending",
             "Events that are PENDING in the whole database (max over processes, never sum)",
@@ -72,18 +84,22 @@ class DatabaseGauges(Collector):
         with self._lock:
             self._drop()
 
-    def _ask(self) -> Waiting | None:
+    def _ask(self) -> Figures | None:
         with self._lock:
             if self._clock() - self._asked_at >= FRESH_SECONDS:
-                self._waiting = self._look()
+                self._figures = self._look()
                 self._asked_at = self._clock()
-            return self._waiting
+            return self._figures
 
-    def _look(self) -> Waiting | None:
+    def _look(self) -> Figures | None:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect_sync(self._url, name="metrics", settings=self._settings)
-            return count_waiting(self._connection, grace=self._grace, most=MOST)
+            return Figures(
+                count_waiting(self._connection, grace=self._grace, most=MOST),
+                measure_queues(self._connection, most=MOST),
+                measure_lag(self._connection, most=MOST),
+            )
         except (psycopg.Error, AppError) as error:
             _log.warning("the gauges cannot be read: %s", str(error).partition("\n")[0])
             self._drop()
@@ -93,3 +109,40 @@ class DatabaseGauges(Collector):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _of_queues(queues: Sequence[QueueFigures]) -> Iterable[Metric]:
+    jobs = GaugeMetricFamily(
+        "tandem_queue_jobs",
+        "Jobs of a queue by where they stand (max over processes, never sum)",
+        labels=["queue", "state"],
+    )
+    oldest = GaugeMetricFamily(
+        "tandem_queue_oldest_ready_seconds",
+        "How long the oldest ready job of a queue has waited (max over processes, never sum)",
+        labels=["queue"],
+    )
+    paused = GaugeMetricFamily("tandem_queue_paused", "Whether a queue is paused", labels=["queue"])
+    for one in queues:
+        for state in ("ready", "scheduled", "running"):
+            jobs.add_metric([one.queue, state], getattr(one, state))
+        oldest.add_metric([one.queue], one.oldest_seconds)
+        paused.add_metric([one.queue], float(one.paused))
+    return jobs, oldest, paused
+
+
+def _of_lag(lag: Lag) -> Iterable[Metric]:
+    never = "(max over processes, never sum)"
+    yield GaugeMetricFamily(
+        "tandem_lease_overdue_seconds",
+        f"Since when the earliest expired lease waits for its rescue {never}",
+        value=lag.rescue_seconds,
+    )
+    yield GaugeMetricFamily(
+        "tandem_promote_overdue_seconds",
+        f"Since when the earliest due job waits to become ready {never}",
+        value=lag.promote_seconds,
+    )
+    yield GaugeMetricFamily(
+        "tandem_dead_letters", f"Dead letters that are kept {never}", value=lag.dead_letters
+    )

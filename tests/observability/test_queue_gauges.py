@@ -1,0 +1,73 @@
+"""The database-wide gauges of the queue, read as a scrape reads them."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.config import Settings
+from app.database.connect import connect
+from app.observability.gauges import DatabaseGauges
+from app.queue.store import Store
+from tests.support.claims import add, claim, value
+from tests.support.states import fill
+
+TIMES: Final = count(0, 100)
+
+
+@pytest.fixture
+def registry(db_url: str) -> Iterator[CollectorRegistry]:
+    """A registry whose gauges look anew at every scrape."""
+    gauges, registry = DatabaseGauges(db_url, Settings(), clock=lambda: next(TIMES)), CollectorRegistry()
+    registry.register(gauges)
+    yield registry
+    gauges.close()
+
+
+def read(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    found = registry.get_sample_value(name, labels)
+    assert found is not None, f"{name} {labels} is missing"
+    return found
+
+
+async def test_queues_are_told_by_where_their_jobs_stand(db_url: str, registry: CollectorRegistry) -> None:
+    async with await connect(db_url, name="test") as connection:
+        await Store(connection).declare_queues(["default", "mail"])
+        await add(connection, 5)
+        await add(connection, 2, queue="mail")
+        await claim(connection, 2)
+        await connection.execute("SELECT tandem.enqueue('test', run_at => now() + interval '1 hour')")
+        await connection.execute("UPDATE tandem.queue SET paused_at = now() WHERE name = 'mail'")
+        await connection.execute(
+            "UPDATE tandem.ready SET ready_at = now() - interval '1 hour' WHERE queue = 'mail'"
+        )
+        for state, jobs in (("ready", 3), ("scheduled", 1), ("running", 2)):
+            assert read(registry, "tandem_queue_jobs", queue="default", state=state) == jobs
+        assert read(registry, "tandem_queue_jobs", queue="mail", state="ready") == 2
+        assert read(registry, "tandem_queue_oldest_ready_seconds", queue="mail") >= 3600
+        assert read(registry, "tandem_queue_oldest_ready_seconds", queue="default") < 3600
+        assert read(registry, "tandem_queue_paused", queue="mail") == 1
+        assert read(registry, "tandem_queue_paused", queue="default") == 0
+
+
+async def test_a_sweep_that_is_late_shows(db_url: str, registry: CollectorRegistry) -> None:
+    async with await connect(db_url, name="test") as connection:
+        await add(connection, 1)
+        await claim(connection, 1)
+        assert read(registry, "tandem_lease_overdue_seconds") == 0
+        assert read(registry, "tandem_promote_overdue_seconds") == 0
+        await connection.execute("UPDATE tandem.lease SET expires_at = now() - interval '2 minutes'")
+        await connection.execute("SELECT tandem.enqueue('test', run_at => now() + interval '1 hour')")
+        await connection.execute("UPDATE tandem.scheduled SET next_attempt_at = now() - interval '3 minutes'")
+        assert read(registry, "tandem_lease_overdue_seconds") >= 120
+        assert read(registry, "tandem_promote_overdue_seconds") >= 180
+
+
+async def test_dead_letters_are_counted(db_url: str, registry: CollectorRegistry) -> None:
+    await fill(db_url)
+    async with await connect(db_url, name="test") as connection:
+        kept = await value(connection, "SELECT count(*) FROM tandem.done WHERE outcome = 'DEAD'")
+        assert kept > 0
+        assert read(registry, "tandem_dead_letters") == kept
