@@ -25,9 +25,9 @@ from scripts.chaos_rig.journal import Journal
 
 CALL_SECONDS = 4.0
 MIX = {
-    "plain": 20,
-    "tx": 22,
-    "thread": 6,
+    "plain": 16,
+    "tx": 20,
+    "thread": 12,
     "process": 2,
     "flaky": 10,
     "delayed": 10,
@@ -42,6 +42,8 @@ KINDS = {
     "process": "chaos.process",
 }
 USERS = 12
+# Long ones are what a stopped worker still holds when it goes on; in a thread nothing can interrupt them.
+WORK_SECONDS, WORK_SHARES = (0.0, 0.05, 0.5, 3.0), (60, 20, 12, 8)
 SETTINGS = DatabaseSettings(connect_timeout_seconds=2, call_timeout_seconds=CALL_SECONDS)
 # A client that hangs inside its transaction must not hold a unique key for longer than others wait.
 SESSION = {"idle_in_transaction_session_timeout": "2500", "lock_timeout": "2000"}
@@ -123,7 +125,7 @@ class Client:
         self._enqueue_new(op, kind)
 
     def _enqueue_new(self, op: str, kind: str) -> None:
-        work = self.choice.choices([0.0, 0.05, 1.5], [70, 25, 5])[0]
+        work = self.choice.choices(WORK_SECONDS, WORK_SHARES)[0]
         due = (
             datetime.now(UTC) + timedelta(seconds=self.choice.uniform(0.5, 5)) if kind == "delayed" else None
         )
