@@ -26,3 +26,8 @@ def bind(**ids: Value) -> Iterator[None]:
         yield
     finally:
         _present.reset(token)
+
+
+def enter(ids: Mapping[str, Value]) -> None:
+    """Replace the ids of this task until it enters others: for tasks that do one thing after another."""
+    _present.set(ids)

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
+from app.context import enter
 from app.database.connect import CONNECTION_LOST
 from app.database.reconnecting import Reconnecting
 from app.queue.job import ClaimedJob
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 Stop = Literal["timeout", "cancel", "lost", "shutdown"]
 OpenConnection = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
 THREADS = "handler"
+CARRIED = ("request_id", "conversation_id", "traceparent")
+"""What of a job's context goes into its log lines."""
 UNKNOWN_KIND_DELAY = timedelta(seconds=30)
 
 
@@ -75,6 +79,7 @@ class Executor:
         job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
         key = id(slot)
         self._jobs[key] = [job]
+        enter(_log_ids(claimed))
         try:
             answer = await self._call(slot, job)
             result = _as_json(answer)
@@ -169,7 +174,10 @@ class Executor:
         if executor == "async":
             return await handler(job)
         if executor == "thread":
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _in_thread, handler, job)
+            run = copy_context().run  # the thread's log lines carry the job's ids too
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, run, _in_thread, handler, job
+            )
         slot.started_at = math.inf  # a child that has to start first costs the job none of its time
         async with self.processes.child_for(job) as child:
             slot.started_at = job.started_at = monotonic()
@@ -328,3 +336,12 @@ async def _absorb_cancel() -> None:
 
 def _timeout(job: Job[Any]) -> JobTimeoutError:
     return JobTimeoutError(f"{job.kind.name} ran longer than {job.kind.timeout:g} s")
+
+
+def _log_ids(claimed: ClaimedJob) -> dict[str, str | int]:
+    """The ids of a job's log lines: its own, and what its producer gave along."""
+    ids: dict[str, str | int] = {"job_id": claimed.id}
+    if claimed.raw_context is not None:
+        context = claimed.context
+        ids.update({name: context[name] for name in CARRIED if isinstance(context.get(name), str)})
+    return ids
