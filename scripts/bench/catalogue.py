@@ -54,7 +54,7 @@ class Peer:
     finished: str | None
     bulk_batch: int
     flood_batch: int
-    variants: tuple[str, ...]
+    variants: dict[str, list[str]]
     workloads: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ def load(name: str) -> Peer:
         finished=facts.get("finished"),
         bulk_batch=facts.get("bulk_batch", 1000),
         flood_batch=facts.get("flood_batch", 100),
-        variants=tuple(facts.get("variants", ())),
+        variants=dict(facts.get("variants", {})),
         workloads=tuple(facts.get("workloads", ())),
         environment=dict(facts.get("environment", {})),
     )

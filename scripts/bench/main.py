@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help="how many jobs (W2, W3, W7, W8)")
     parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9); W3: at most")
     parser.add_argument("--rate", type=float, help="jobs per second of W6")
-    parser.add_argument("--variant", help="W1 of tandem: job, sql, event, event-2")
+    parser.add_argument("--variant", help="tandem: W1 job, sql, event, event-2; W2 many, copy")
     parser.add_argument("--repeat", type=int, default=1, help="how often; `all` interleaves")
     parser.add_argument("--json", action="store_true", help="one JSON line per run, nothing else")
     parser.add_argument("--peers", default="tandem,floor", help="`all`: which, by comma")

@@ -54,7 +54,7 @@ def plan(peers: Sequence[Peer], workloads: Sequence[str], *, repeat: int, quick:
                 options = replace(form, **short) if quick else form  # type: ignore[arg-type]
                 for peer in peers:
                     if takes_part(peer, workload):
-                        variants = peer.variants if workload == "W1" and peer.variants else (None,)
+                        variants = peer.variants.get(workload, [None])
                         for variant in variants:
                             yield Step(peer, workload, replace(options, variant=variant))
 

@@ -94,7 +94,9 @@ def _ratios(lines: Sequence[Line]) -> str:
         runs = groups[column, OURS]
         name, best = ("p95_ms", min) if runs[0].workload in LATENCY else ("jobs_s", max)
         mine = _median(runs, lambda one, name=name: getattr(one, name))  # type: ignore[misc]
-        plain = " ".join(part for part in column.split() if part not in {"job", "sql", "event", "event-2"})
+        plain = " ".join(
+            part for part in column.split() if part not in {"job", "sql", "event", "event-2", "many", "copy"}
+        )
         others = {
             who: value
             for (where, who), found in groups.items()

@@ -121,7 +121,10 @@ def w1(run: Run) -> None:
 def w2(run: Run) -> None:
     """Jobs through the bulk API."""
     run.begin()
-    facts = run.programs.produce("bulk", jobs=run.options.jobs or 20_000)
+    jobs, copy = run.options.jobs or 20_000, run.options.variant == "copy"
+    # COPY takes everything in one call, the other forms as many as the peer's documentation advises.
+    batch = jobs if copy else run.programs.peer.bulk_batch
+    facts = run.programs.produce("bulk", jobs=jobs, batch=batch, variant=run.options.variant)
     run.line.jobs_s = facts["n"] / facts["seconds"]
     run.end()
 

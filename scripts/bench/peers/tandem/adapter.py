@@ -13,7 +13,7 @@ import psycopg
 
 from app.config import load_settings
 from app.database import migrate
-from app.queue.enqueue import enqueue, enqueue_async, enqueue_many_async
+from app.queue.enqueue import enqueue, enqueue_async, enqueue_copy_async, enqueue_many_async
 from app.queue.job import NewJob
 from app.queue.kinds import Kind, Registry
 from app.queue.retry import Retrying, RetryPolicy
@@ -64,9 +64,10 @@ class Blocking:
 class Client:
     """One connection of a coroutine."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], queue: str) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], queue: str, variant: str | None) -> None:
         self.connection = connection
         self.queue = queue
+        self.send: Any = enqueue_copy_async if variant == "copy" else enqueue_many_async
 
     async def single(self, payload: Payload) -> None:
         """One job, one transaction."""
@@ -74,7 +75,7 @@ class Client:
 
     async def many(self, payloads: list[Payload]) -> None:
         """One call, one transaction."""
-        await enqueue_many_async(self.connection, [NewJob(KIND, one, queue=self.queue) for one in payloads])
+        await self.send(self.connection, [NewJob(KIND, one, queue=self.queue) for one in payloads])
 
 
 async def setup(url: str) -> None:
@@ -93,7 +94,7 @@ async def produce(url: str, spec: dict[str, Any]) -> None:
         return
 
     async def open_client() -> Client:
-        return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), queue)
+        return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), queue, spec.get("variant"))
 
     await recorder.produce(spec, open_client)
 
