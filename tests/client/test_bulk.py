@@ -16,7 +16,7 @@ from tests.client.places import ASYNC, SYNC, open_asyncpg
 from tests.support.membership import check_membership, counts
 from workers.testing import drain
 
-SOON = datetime.now(UTC) + timedelta(minutes=5)
+SOON = datetime.now(UTC) + timedelta(days=1)
 MIXED = [
     Job("a", {"n": 0, "text": "tab\tnewline\nbackslash\\N ä"}),
     Job("b", [1, 2], queue="other", priority=0, partition_key="t", event_id=UUID(int=3)),

@@ -37,7 +37,7 @@ STORED = {
     "policy": {"max_attempts": 3},
     "context": {"request_id": "r-1"},
 }
-LATER = datetime.now(UTC).replace(microsecond=123456) + timedelta(hours=1)
+LATER = datetime.now(UTC).replace(microsecond=123456) + timedelta(days=1)
 
 
 @pytest.fixture
