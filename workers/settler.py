@@ -111,6 +111,10 @@ class Settler(Service):
         for one in batch:
             self.inbox.ended(one.job.id, one.job.token)
             transition = became.get(one.job.id)
+            if transition is None:
+                self._log.warning(
+                    "job %s: its lease was lost before its failure could be written", one.job.id
+                )
             ended.append(Outcome(one.job, _RESULTS[transition] if transition else "lost", one.seconds))
         events.publish(Ended(ended))
         await self._wake(batch, became)

@@ -167,14 +167,22 @@ class Supervisor:
             raw = await pooled.get_raw_connection()
             connection = raw.driver_connection
             assert isinstance(connection, psycopg.AsyncConnection)  # noqa: S101 - our own engine
-            yield connection
+            try:
+                yield connection
+            finally:
+                if connection.closed:
+                    await pooled.invalidate()  # SQLAlchemy did not see it die
 
     @contextmanager
     def _open_sync(self) -> Iterator[psycopg.Connection[Any]]:
         with self.sync_engine.connect() as pooled:
             connection = pooled.connection.driver_connection
             assert isinstance(connection, psycopg.Connection)  # noqa: S101 - our own engine
-            yield connection
+            try:
+                yield connection
+            finally:
+                if connection.closed:
+                    pooled.invalidate()
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -255,6 +263,7 @@ class Supervisor:
     async def _drain(self) -> None:
         """Claim no more, hand back what has not started, let the rest end within the grace, write everything."""
         self.inbox.closed = True
+        _log.info("worker %s drains, %d jobs run", self.name, self.slots.busy)
         await self.producer.stop()
         await self.prober.stop()
         unstarted = [*self.inbox.drain(), *self.slots.drain()]

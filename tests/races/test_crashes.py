@@ -9,8 +9,8 @@ import pytest
 
 from app.queue.job import NewJob
 from tests.support.jobs import enqueue_all, outcome, outcomes, status, tries
+from tests.support.ledger import effects, go, held, make_ledger, step
 from tests.support.membership import check_membership
-from tests.support.process_handlers import LEDGER
 from tests.support.waiting import eventually
 from tests.support.worker_process import gone, worker_process
 
@@ -21,22 +21,10 @@ LEASE = {"lease_seconds": 1.5}
 @pytest.fixture
 def place(db_url: str, tmp_path: Path) -> Iterator[Path]:
     """Where handlers tell how far they are, and the database's table of effects."""
-    with psycopg.connect(db_url, autocommit=True) as connection:
-        connection.execute(LEDGER)
+    make_ledger(db_url)
     yield tmp_path
-    (tmp_path / "go").touch()
+    go(tmp_path)
     check_membership(db_url)
-
-
-def effects(url: str, job: int) -> int:
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("SELECT count(*) FROM effect WHERE job = %s", (job,)).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def step(kind: str, place: Path, hold_at: str = "") -> NewJob:
-    return NewJob(kind, {"place": str(place), "hold_at": hold_at})
 
 
 POINTS: list[tuple[str, str, int]] = [
@@ -59,11 +47,13 @@ def test_a_kill_at_any_point_of_a_handler_loses_nothing_and_repeats_no_transacti
 ) -> None:
     jobs = enqueue_all(db_url, [step(kind, place, point) for kind, point, _ in POINTS])
     with worker_process(db_url, place, slots=len(jobs), **LEASE) as first:
-        eventually(lambda: len(list(place.glob("held-*"))) == len(jobs), timeout=60)
+        eventually(lambda: held(place) == len(jobs), timeout=60)
         first.killed()
     with worker_process(db_url, place, slots=4, **LEASE):
         eventually(lambda: set(outcomes(db_url, jobs)) == {"SUCCEEDED"}, timeout=60)
-    found = {(kind, point): effects(db_url, job) for (kind, point, _), job in zip(POINTS, jobs, strict=True)}
+    found = {
+        (kind, point): len(effects(db_url, job)) for (kind, point, _), job in zip(POINTS, jobs, strict=True)
+    }
     assert found == {(kind, point): expected for kind, point, expected in POINTS}
     assert [status(db_url, job).attempt for job in jobs] == [1] * len(jobs), "a rescue refunds the attempt"
 
@@ -93,7 +83,7 @@ def test_a_kill_right_after_a_commit_of_the_workers_own_is_survived(
         gate.execute(psycopg.sql.SQL("DROP TRIGGER gate ON tandem.{}").format(psycopg.sql.Identifier(table)))
         with worker_process(db_url, place, **LEASE):
             eventually(lambda: outcome(db_url, job) == "SUCCEEDED", timeout=60)
-        assert effects(db_url, job) == 1
+        assert len(effects(db_url, job)) == 1
         rescued = [one.verdict for one in tries(db_url, job)]
         assert rescued == (["RESCUED"] if point == "claim" else [])
 
@@ -103,7 +93,7 @@ def test_a_poison_pill_dies_after_three_lone_crashes_and_its_mates_lose_no_attem
 ) -> None:
     mates = enqueue_all(db_url, [step("exactly", place, "before") for _ in range(5)])
     with worker_process(db_url, place, slots=10, **LEASE) as first:
-        eventually(lambda: len(list(place.glob("held-*"))) == len(mates), timeout=60)
+        eventually(lambda: held(place) == len(mates), timeout=60)
         [poison] = enqueue_all(db_url, [NewJob("poison")])
         assert first.ended() != 0
     crashes = 1
@@ -121,7 +111,7 @@ def test_a_poison_pill_dies_after_three_lone_crashes_and_its_mates_lose_no_attem
         ("DEAD", "crash")
     ]
     assert [status(db_url, job).attempt for job in mates] == [1] * len(mates)
-    assert [effects(db_url, job) for job in mates] == [1] * len(mates)
+    assert [len(effects(db_url, job)) for job in mates] == [1] * len(mates)
 
 
 def test_the_children_of_a_killed_worker_end_too(db_url: str, place: Path) -> None:
@@ -133,17 +123,17 @@ def test_the_children_of_a_killed_worker_end_too(db_url: str, place: Path) -> No
         eventually(lambda: gone(child))
     with worker_process(db_url, place, **LEASE):
         eventually(lambda: outcome(db_url, job) == "SUCCEEDED", timeout=60)
-    assert effects(db_url, job) == 1
+    assert len(effects(db_url, job)) == 1
 
 
 def test_a_whole_fleet_killed_at_once_comes_back_and_ends_everything(db_url: str, place: Path) -> None:
     jobs = enqueue_all(db_url, [step("exactly", place, "inside" if n < 8 else "") for n in range(60)])
     options: dict[str, Any] = {"slots": 4, **LEASE}
     with worker_process(db_url, place, **options) as one, worker_process(db_url, place, **options) as two:
-        eventually(lambda: len(list(place.glob("held-*"))) == 8, timeout=60)
+        eventually(lambda: held(place) == 8, timeout=60)
         one.process.kill()
         two.killed()
         one.killed()
     with worker_process(db_url, place, **options), worker_process(db_url, place, **options):
         eventually(lambda: set(outcomes(db_url, jobs)) == {"SUCCEEDED"}, timeout=60)
-    assert [effects(db_url, job) for job in jobs] == [1] * 60
+    assert [len(effects(db_url, job)) for job in jobs] == [1] * 60

@@ -47,12 +47,8 @@ class WorkerProcess:
 
     def started(self) -> "WorkerProcess":
         """Wait until it serves its queues."""
-
-        def serves() -> bool:
-            assert self.process.poll() is None, self.log
-            return " serves " in self.log
-
-        eventually(serves, timeout=60)
+        eventually(lambda: " serves " in self.log or self.process.poll() is not None, timeout=60)
+        assert self.process.poll() is None, self.log
         return self
 
     def killed(self) -> None:
