@@ -9,6 +9,13 @@ from psycopg import AsyncConnection
 from app.queue.admin_store import AdminStore
 
 UNKNOWN_JOB = "unknown-job"
+CODES = (
+    *("waiting", "queue-paused", "no-worker", "kind-unknown", "not-due", "due", "no-sweeper"),
+    *("blocked-limit", "blocked-key", "blocked-job", "blocked-queue"),
+    *("running", "suspect", "suspect-waits", "lease-overdue", "cancel-asked"),
+    *("succeeded", "dead", "cancelled", "lost", UNKNOWN_JOB),
+)
+"""Every reason there is."""
 _LAST_ID = 2**63 - 1
 
 

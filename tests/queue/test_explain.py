@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from app.database.connect import connect
-from app.queue.explain import Reason, explain_job
+from app.queue.explain import CODES, Reason, explain_job
 from app.queue.store import Store
 from tests.support.claims import add, claim, pairs, rows
 from tests.support.states import ALIVE, States, enqueue, fill
@@ -37,7 +37,9 @@ async def states(db_url: str) -> States:
 async def asked(url: str, job: int) -> list[Reason]:
     """The answer on a connection of its own."""
     async with await connect(url, name="test") as connection:
-        return await explain_job(connection, job)
+        reasons = await explain_job(connection, job)
+    assert {one.code for one in reasons} <= set(CODES)
+    return reasons
 
 
 async def test_a_job_in_every_state_says_why(states: States) -> None:
