@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
@@ -36,7 +37,7 @@ class Proxy:
         """Forward again; what was swallowed stays lost."""
         self._silent.clear()
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

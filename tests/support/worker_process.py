@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.config import CHECKOUT, DatabaseSettings, Settings
+from app.config import CHECKOUT, DatabaseSettings
 from tests.support.process_handlers import make_registry
 from tests.support.supervised import quick_settings
 from tests.support.waiting import eventually
@@ -90,7 +90,7 @@ def gone(pid: int) -> bool:
 async def run(url: str, options: dict[str, Any]) -> None:
     """What the process does."""
     sweep, database = options.pop("sweep", True), DatabaseSettings(**options.pop("database", {}))
-    settings: Settings = quick_settings(**options).model_copy(update={"database": database})
+    settings = quick_settings(database=database, **options)
     supervisor = Supervisor(settings, url, make_registry(url), sweep=sweep)
     await supervisor.run()
     leave_if_hanging(supervisor)
