@@ -79,9 +79,9 @@ def test_every_peer_is_declared_and_every_environment_locked() -> None:
 
 def test_peers_take_turns_within_a_workload() -> None:
     peers = [catalogue.load("tandem"), catalogue.load("pgqueuer"), catalogue.load("floor")]
-    steps = [(one.workload, one.peer.name) for one in plan(peers, ["W2", "W9"], repeat=2, quick=True)]
-    assert steps[:6] == [("W2", "tandem"), ("W2", "pgqueuer"), ("W2", "floor")] * 2
-    assert {name for workload, name in steps[6:]} == {"tandem"}
+    steps = [(one.workload, one.peer.name) for one in plan(peers[:2], ["W5", "W9"], repeat=2, quick=True)]
+    assert steps[:4] == [("W5", "tandem"), ("W5", "pgqueuer")] * 2
+    assert {name for workload, name in steps[4:]} == {"tandem"}
     assert not takes_part(peers[2], "W3")
 
 
