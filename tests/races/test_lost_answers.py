@@ -99,7 +99,7 @@ async def test_a_claim_whose_answer_is_lost_is_rescued(db_url: str) -> None:
     counted = Counted()
     [job] = enqueue_all(db_url, [NewJob("plain")])
     with CuttingProxy(db_url) as proxy:
-        proxy.cut_answer("tandem claim", "INSERT INTO tandem.lease")
+        proxy.cut_answer("tandem claim", "default")  # the request that names the queues
         async with supervised(proxy.url, counted.registry(), lease_seconds=1.5, sweep=True):
             await eventually_async(lambda: outcomes(db_url, [job]) == ["SUCCEEDED"], timeout=30)
     assert proxy.cuts == 1
