@@ -222,7 +222,23 @@ class Supervisor:
                 asyncio.get_running_loop().add_signal_handler(number, self.ask_to_stop)
 
     async def _start(self) -> None:
-        store = Store(await self.maintenance.get())
+        while True:
+            connection = await self.maintenance.get()
+            try:
+                await self._declare(Store(connection))
+                break
+            except CONNECTION_LOST as error:  # all of it can be repeated: an answer may have been lost
+                await self.maintenance.lost(error)
+        self.heartbeat.start()
+        self.finisher.start()
+        self.slots.start()
+        self.prober.start()
+        self.producer.start()
+        if self.sweeper is not None:
+            self.sweeper.start()
+
+    async def _declare(self, store: Store) -> None:
+        """Make known which queues are served, which kinds can run, and that this process is there."""
         await store.declare_queues(self.queues)
         if len(self.registry):
             await store.declare_kinds(
@@ -239,13 +255,6 @@ class Supervisor:
             concurrency=self.settings.worker.slots,
             version=VERSION,
         )
-        self.heartbeat.start()
-        self.finisher.start()
-        self.slots.start()
-        self.prober.start()
-        self.producer.start()
-        if self.sweeper is not None:
-            self.sweeper.start()
 
     async def _watch(self, stop: "asyncio.Task[Literal[True]]") -> None:
         """Wait for the stop; a worker whose heartbeat died would lose every lease, so it ends instead."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ SETTINGS = {
     "TANDEM_LOGGING__FORMAT": "text",
 }
 PLACE = CHECKOUT / ".tandem" / "chaos"
-VOID, BROKEN = 3, 1
+VOID, FAILED, BROKEN = 3, 2, 1
 
 
 @dataclass
@@ -70,11 +71,16 @@ class Rig:
 def main() -> int:
     """Run, report, and answer the exit code."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
     place = PLACE / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{options.seed}"
     place.mkdir(parents=True)
-    report, findings, facts = _run(options, place)
-    code = _exit_code(report)
+    try:
+        report, findings, facts = _run(options, place)
+    except Exception:
+        traceback.print_exc()
+        _say(f"the rig itself failed; journal and logs: {place}")
+        return FAILED
+    code = exit_code(report)
     for name, lines in findings.violations.items():
         for line in lines[:20]:
             _say(f"{name.upper()}: {line}")
@@ -143,6 +149,8 @@ def _run(options: argparse.Namespace, place: Path) -> tuple[dict[str, Any], hist
         nemesis.run(faults, options.seconds, _watcher(rig))
         workload.stop()
         nemesis.end()
+        with rig.server.connect() as connection:
+            under_fire = ledger.read_open(connection)[2]
         _say("healed; waiting until everything has ended")
         healed = time.monotonic()
         drained = _drain(rig, options.drain)
@@ -158,7 +166,8 @@ def _run(options: argparse.Namespace, place: Path) -> tuple[dict[str, Any], hist
     findings.unexpected += workload.unexpected
     report = _report(options, findings, nemesis.counts)
     report |= {"drained": drained, "drain_seconds": round(took, 1), "rescues": rescues, "own_ends": own_ends}
-    return report | {"jobs": len(facts.jobs), "effects": len(facts.effects)}, findings, facts
+    report |= {"jobs": len(facts.jobs), "effects": len(facts.effects), "ended_under_fire": under_fire}
+    return report, findings, facts
 
 
 def _report(
@@ -178,7 +187,8 @@ def _report(
     }
 
 
-def _exit_code(report: dict[str, Any]) -> int:
+def exit_code(report: dict[str, Any]) -> int:
+    """0, BROKEN, or VOID: without a fault, an unknown outcome and an acknowledged call nothing was put to the test."""
     if any(report[name] for name in history.Findings.VIOLATIONS) or not report["drained"]:
         return BROKEN
     if not any(report["faults"].values()) or not report["unknown"] or not report["acked"]:
@@ -224,7 +234,7 @@ def _until_ready(rig: Rig, place: Path) -> None:
             return
         time.sleep(0.1)
     sys.stderr.write("".join(path.read_text()[-2000:] for path in place.glob("*.log")))
-    raise SystemExit(f"API and workers did not start; see {place}")
+    raise TimeoutError("API and workers did not start")
 
 
 def _watcher(rig: Rig) -> Any:

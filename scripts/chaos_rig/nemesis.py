@@ -18,7 +18,7 @@ from app.queue.job import NewJob
 from scripts.chaos_rig.journal import Journal
 from scripts.chaos_rig.processes import Managed
 from scripts.chaos_rig.proxy import FaultProxy
-from scripts.chaos_rig.rules import Direction
+from scripts.chaos_rig.rules import Direction, Rule
 from scripts.chaos_rig.server import PrivateServer
 
 KINDS = (
@@ -95,6 +95,7 @@ class Nemesis:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fault")
         self._over = threading.Event()
         self._late = 0
+        self._armed: dict[str, list[tuple[FaultProxy, Rule]]] = {}
         self._strikes: dict[str, Callable[[Planned], bool]] = {
             "kill_worker": lambda fault: self._worker(fault).kill(fault.strength),
             "stop_cont": lambda fault: self._worker(fault).pause(self.lease + 1 + 2 * fault.strength),
@@ -168,18 +169,30 @@ class Nemesis:
     # --- connections -------------------------------------------------------------------------------------------
 
     def _lose_answers(self, fault: Planned) -> bool:
-        for proxy in self.proxies:
-            proxy.drop_reply(times=1 + int(2 * fault.strength), skip=self._random.randrange(4))
+        times = 1 + int(2 * fault.strength)
+        self._arm(fault.kind, [(one, one.drop_reply(times=times, skip=self._skip())) for one in self.proxies])
         return True
 
     def _lose_requests(self, fault: Planned) -> bool:
-        for proxy in self.proxies:
-            proxy.cut_before(times=1 + int(2 * fault.strength), skip=self._random.randrange(4))
+        times = 1 + int(2 * fault.strength)
+        self._arm(fault.kind, [(one, one.cut_before(times=times, skip=self._skip())) for one in self.proxies])
         return True
 
     def _tear_answers(self, fault: Planned) -> bool:
-        self._proxy(fault).cut_reply(int(40 * fault.strength), times=2, skip=self._random.randrange(4))
+        proxy = self._proxy(fault)
+        self._arm(
+            fault.kind, [(proxy, proxy.cut_reply(int(40 * fault.strength), times=2, skip=self._skip()))]
+        )
         return True
+
+    def _arm(self, kind: str, rules: list[tuple[FaultProxy, Rule]]) -> None:
+        """What the last one of its kind has not struck is over: else faults pile up before a process that is down."""
+        for proxy, rule in self._armed.get(kind, []):
+            proxy.withdraw(rule)
+        self._armed[kind] = rules
+
+    def _skip(self) -> int:
+        return self._random.randrange(4)
 
     def _blackhole(self, fault: Planned) -> bool:
         direction: Direction = self._random.choice(("both", "both", "answers", "questions"))

@@ -57,11 +57,15 @@ class Managed:
             )
 
     def tend(self) -> None:
-        """Start it again if it ended by itself."""
-        with self._lock:
+        """Start it again if it ended by itself. Never waits: a fault may have it in its hands."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             if self._wanted and self._process is not None and self._process.poll() is not None:
                 self.own_ends += 1
                 self.start()
+        finally:
+            self._lock.release()
 
     def kill(self, pause: float) -> bool:
         """SIGKILL, and after `pause` seconds a new one; False when it did not run."""

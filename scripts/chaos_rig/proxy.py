@@ -99,6 +99,13 @@ class FaultProxy:
         """Every connection ends with RST on both sides."""
         self._call(self._reset_all)
 
+    def withdraw(self, rule: Rule) -> None:
+        """Take back a rule that has not struck, or not as often as it may."""
+        with self._lock:
+            if rule in self._rules:
+                self._rules.remove(rule)
+        rule.release()
+
     def calm(self) -> None:
         """Forward faithfully from now on; rules stay. What was lost in a black hole stays lost."""
         self._call(self._calm)
