@@ -24,6 +24,8 @@ class Step(ABC):
 
     name: str
     every: float
+    generation = 0
+    """Which of its connections the step ran on last."""
 
     @abstractmethod
     async def run_once(self, connection: BoundedAsyncConnection) -> Moved:

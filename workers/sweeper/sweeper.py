@@ -68,7 +68,12 @@ async def run_step(step: Step, connection: Reconnecting) -> StepReport:
     """Run one step now; whatever goes wrong stands in the report."""
     started, moved, error = monotonic(), Moved(0), None
     try:
-        moved = await step.run_once(await connection.get())
+        opened = await connection.get()
+        if connection.generation != step.generation:
+            # After a crash positions are given out again and rows come back: what was remembered may be false.
+            step.reset()
+            step.generation = connection.generation
+        moved = await step.run_once(opened)
     except CONNECTION_LOST as lost:
         error = _first_line(lost)
         if not connection.is_open:
@@ -117,6 +122,7 @@ class Sweeper:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="sweeper", daemon=True)
         self._was_leader = False
+        self._turns = 0
         self._forgotten_at = monotonic()
 
     def start(self) -> None:
@@ -160,8 +166,16 @@ class Sweeper:
         try:
             await self._lead()
         finally:
+            scheduler.pause()
+            await self._quiet(2.0)
             scheduler.shutdown(wait=False)
             await self._resign()
+
+    async def _quiet(self, seconds: float) -> None:
+        """Let the turns that are under way end."""
+        end = monotonic() + seconds
+        while self._turns and monotonic() < end:
+            await asyncio.sleep(0.01)
 
     async def _lead(self) -> None:
         stop = self._stop
@@ -199,7 +213,11 @@ class Sweeper:
             self._forgotten_at = monotonic()
             for one in self.steps:
                 one.reset()
-        report = await run_step(step, self._connections[step.name])
+        self._turns += 1
+        try:
+            report = await run_step(step, self._connections[step.name])
+        finally:
+            self._turns -= 1
         if self.on_report is not None:
             self.on_report(report)
 
