@@ -109,7 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=1.2, help="seconds between faults (default 1.2)")
     parser.add_argument("--no-faults", action="store_true", help="the workload alone: the run is void")
     parser.add_argument(
-        "--drain", type=float, default=120, help="seconds until all must have ended (default 120)"
+        "--drain", type=float, default=300, help="seconds until all must have ended (default 300)"
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep journal and logs also when nothing is wrong"

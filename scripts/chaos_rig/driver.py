@@ -43,7 +43,7 @@ KINDS = {
 }
 USERS = 12
 # Long ones are what a stopped worker still holds when it goes on; in a thread nothing can interrupt them.
-WORK_SECONDS, WORK_SHARES = (0.0, 0.05, 0.5, 3.0), (60, 20, 12, 8)
+WORK_SECONDS, WORK_SHARES = (0.0, 0.05, 0.5, 2.0), (62, 20, 12, 6)
 SETTINGS = DatabaseSettings(connect_timeout_seconds=2, call_timeout_seconds=CALL_SECONDS)
 # A client that hangs inside its transaction must not hold a unique key for longer than others wait.
 SESSION = {"idle_in_transaction_session_timeout": "2500", "lock_timeout": "2000"}
