@@ -17,6 +17,7 @@ from app.queue.claim import END, Floors
 from app.queue.kinds import Registry
 from app.queue.store import Failed, Finish, Store, statement
 from tests.support.claims import WORKER, add, claim, rows, worker_connection
+from tests.support.waiting import eventually_async
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.promote import PromoteJobs
 from workers.sweeper.rescue import LAST_JOB, RescueJobs
@@ -87,7 +88,7 @@ async def test_moving_the_floors_reads_no_more_pages_the_more_rows_have_died(db_
         mover = MoveFloors(Settled())
         for _ in range(ROUNDS):
             await work(connection, floors)
-            await mover.run_once(connection)
+            await settle(mover.settled, connection)
             await mover.run_once(connection)
             params = {"settled": mover.settled.position}
             readings.append(await pages(connection, "floors", "advance_floors", params))
@@ -105,15 +106,27 @@ async def promote(connection: BoundedAsyncConnection, settled: Settled) -> Calla
             await Store(connection).retry_jobs(
                 [Failed(j.id, j.token, 1.0, "t", "x", delay=0.001) for j in jobs]
             )
-        await settled.sample(Store(connection))
+        await settle(settled, connection)
         await step.run_once(connection)
         while jobs := await claim(connection, 100):
             await Store(connection).finish_jobs([Finish(j.id, j.token, 1.0, None) for j in jobs])
-        await settled.sample(Store(connection))
+        await settle(settled, connection)
         await step.run_once(connection)
         return await pages(connection, "schedule", "promote_jobs", {"after": step._floor, "most": 100})
 
     return round
+
+
+async def settle(settled: Settled, connection: BoundedAsyncConnection) -> None:
+    """Sample until this moment has settled: transactions of other databases on the server hold it up, too."""
+    store = Store(connection)
+    _, now = await store.sample_position()
+
+    async def past() -> bool:
+        await settled.sample(store)
+        return settled.at >= now
+
+    await eventually_async(past)
 
 
 async def rescue(connection: BoundedAsyncConnection, settled: Settled) -> Callable[[], Awaitable[int]]:
@@ -123,7 +136,7 @@ async def rescue(connection: BoundedAsyncConnection, settled: Settled) -> Callab
         await add(connection, PER_ROUND)
         while jobs := await claim(connection, 100, lease=timedelta(0)):
             await Store(connection).finish_jobs([Finish(j.id, j.token, 1.0, None) for j in jobs])
-        await settled.sample(Store(connection))
+        await settle(settled, connection)
         await step.run_once(connection)
         params = {"after": step._floor, "after_job": LAST_JOB, "most": 100, "hooked_kinds": list[str]()}
         return await pages(connection, "lease", "find_expired", params)
