@@ -19,7 +19,7 @@ from app.config import Settings, load_settings
 from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
-from app.observability.metrics import open_metrics, scrape
+from app.observability.metrics import PoolGauges, open_metrics, scrape
 
 DESCRIPTION = """A PostgreSQL-native transactional job queue: an event and the job it causes commit together.
 
@@ -57,6 +57,7 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             app.state.metrics = stack.enter_context(open_metrics(settings, address))
             access = Access(address, settings)
             stack.push_async_callback(access.close)
+            app.state.metrics.register(PoolGauges({"api": access.engine.pool}))
             app.state.access = access
             app.state.registry = make_registry(settings, make_session_factory(access.engine))
             app.state.readiness = Readiness(access)

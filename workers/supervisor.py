@@ -150,6 +150,11 @@ class Supervisor:
             else None
         )
 
+    @property
+    def pools(self) -> dict[str, Any]:
+        """The pools from which handlers take connections, by name, for gauges."""
+        return {"handlers": self.engine.pool, "handlers_sync": self.sync_engine.pool}
+
     # --- connections -----------------------------------------------------------------------------------------
 
     def _opener(self, name: str, *, url: str | None = None, session: dict[str, str] | None = None) -> Open:

@@ -5,7 +5,7 @@ One process is one target: nothing is shared between processes, Prometheus adds 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -80,6 +80,30 @@ class _Busy(Protocol):
     def busy(self) -> int: ...
 
 
+class _Pool(Protocol):
+    def size(self) -> int: ...
+    def checkedout(self) -> int: ...
+
+
+class PoolGauges(Collector):
+    """How much of a connection pool is in use, read at a scrape."""
+
+    def __init__(self, pools: Mapping[str, Any]) -> None:
+        self._pools: dict[str, _Pool] = dict(pools)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges."""
+        names = ["pool"]
+        size = GaugeMetricFamily(
+            "tandem_pool_connections_most", "Connections the pool may hold", labels=names
+        )
+        used = GaugeMetricFamily("tandem_pool_connections_used", "Connections in use now", labels=names)
+        for name, pool in self._pools.items():
+            size.add_metric([name], pool.size())
+            used.add_metric([name], pool.checkedout())
+        return size, used
+
+
 class WorkerProcess(Protocol):
     """What is read of a worker's supervisor."""
 
@@ -89,6 +113,8 @@ class WorkerProcess(Protocol):
     def inbox(self) -> _Sized: ...
     @property
     def slots(self) -> _Busy: ...
+    @property
+    def pools(self) -> Mapping[str, Any]: ...
 
 
 class WorkerGauges(Collector):
@@ -114,6 +140,7 @@ def start_worker_metrics(settings: Settings, worker: WorkerProcess) -> Iterator[
     host, port = settings.worker.metrics_host, settings.worker.metrics_port
     with open_metrics(settings, worker.url) as registry:
         registry.register(WorkerGauges(settings, worker))
+        registry.register(PoolGauges(worker.pools))
         try:
             server, thread = prometheus_client.start_http_server(port, addr=host, registry=registry)
         except OSError as error:

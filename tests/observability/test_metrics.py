@@ -91,6 +91,9 @@ async def test_the_api_serves_them_by_their_names(db_url: str) -> None:
         for sample in found["tandem_http_requests"].samples
     }
     assert requests == {("POST", END, "202"): 1, ("POST", END, "422"): 1}
+    [most] = found["tandem_pool_connections_most"].samples
+    assert (most.labels, most.value) == ({"pool": "api"}, make_settings().database.pool_size)
+    assert found["tandem_pool_connections_used"].samples[0].value == 0
 
 
 async def test_a_worker_serves_them_too_with_what_it_did(db_url: str) -> None:
@@ -110,6 +113,8 @@ async def test_a_worker_serves_them_too_with_what_it_did(db_url: str) -> None:
     assert (ended.labels["outcome"], ended.value) == ("success", 1)
     assert found["tandem_worker_slots"].samples[0].value == settings.worker.slots
     assert found["tandem_jobs_claimed"].samples[0].labels == {"queue": "conversations"}
+    pools = {sample.labels["pool"] for sample in found["tandem_pool_connections_used"].samples}
+    assert pools == {"handlers", "handlers_sync"}
     with pytest.raises(URLError):
         fetch(address)  # the server went with its block
 
