@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue.admin_store import AdminStore, Row
-from app.queue.kinds import Change, Registry, Transition
+from app.queue.kinds import Change, Registry, Transition, call_hook
 from app.queue.pace import Pace
 
 Connection = AsyncConnection[Any]
@@ -304,7 +304,7 @@ async def _tell(
         code=error_class,
         message=row["reason"],
     )
-    await kind.hook(connection, change)
+    await call_hook(kind.hook, connection, change)
 
 
 def _page(limit: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from pydantic import TypeAdapter
 
 from app.errors import ConfigurationError
@@ -37,6 +38,22 @@ class Change:
 
 
 Hook = Callable[[AsyncConnection[Any], Change], Awaitable[None]]
+
+
+class HookError(Exception):
+    """A hook ended the transaction that it runs in, or swallowed an SQL error that broke it."""
+
+
+async def call_hook(hook: Hook, connection: AsyncConnection[Any], change: Change) -> None:
+    """Call a hook, and make sure that the transaction still stands. Raises HookError, and what the hook raises.
+
+    A broken transaction would roll back at its COMMIT without a word, with everything that is in it.
+    """
+    await hook(connection, change)
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise HookError(
+            f"the hook of kind {change.kind!r} left no usable transaction: let its SQL errors through"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from app.queue.kinds import Change, Registry, Transition
+from app.queue.kinds import Change, Registry, Transition, call_hook
 from app.queue.store import Failed, Moved, Store
 
 
@@ -76,7 +76,7 @@ async def run_hook(
         code=job.code,
         message=job.failed.message,
     )
-    await kind.hook(connection, change)
+    await call_hook(kind.hook, connection, change)
 
 
 def _cancelled(failed: Failed) -> Failed:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -203,3 +204,20 @@ async def test_two_sweepers_at_once_rescue_every_job_once(db_url: str) -> None:
         assert await value(first, "SELECT count(*) FROM tandem.ready") == 300
         assert await value(first, "SELECT count(*) FROM tandem.attempt") == 300
         await assert_membership_async(first)
+
+
+@pytest.mark.parametrize("words", ["SELECT 1 / 0", "ROLLBACK", "COMMIT"])
+async def test_a_hook_that_breaks_its_transaction_in_silence_holds_up_only_itself(
+    queue: BoundedAsyncConnection, words: str
+) -> None:
+    async def broken(connection: psycopg.AsyncConnection[Any], change: Change) -> None:
+        if change.job_id == 2:
+            with suppress(psycopg.Error):
+                await connection.execute(words.encode())
+
+    registry = hooked(broken)
+    await declare(queue, registry)
+    await dead(queue, 4, kind="hooked")
+    with suppress(psycopg.ProgrammingError):
+        await rescuer(registry).run_once(queue)
+    assert await value(queue, "SELECT count(*) FROM tandem.ready WHERE job_id <> 2") == 3
