@@ -226,7 +226,7 @@ class Nemesis:
         with self.server.connect() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             connection.execute("SELECT count(*) FROM tandem.queue")
-            self._pause(2 + 4 * fault.strength)
+            self._pause(1 + 2 * fault.strength)
         return True
 
     def _write_long(self, fault: Planned) -> bool:
@@ -240,7 +240,7 @@ class Nemesis:
                     "chaos.tx", {"op": f"late-{self._late}", "work": 0.0}, priority=fault.target % 10
                 )
                 answer = enqueue(connection, job)
-                self._pause(2 + 4 * fault.strength)
+                self._pause(1 + 2 * fault.strength)
                 committing = True
                 connection.commit()
         except psycopg.Error as error:
