@@ -106,6 +106,9 @@ class Heartbeat:
                 return
             if not isinstance(error, CONNECTION_LOST):
                 _log.error("a heartbeat failed", exc_info=error)
+                await (
+                    self._connection.close()
+                )  # a server that became read-only, say: the next beat asks another one
                 return
             await self._connection.lost(
                 error
