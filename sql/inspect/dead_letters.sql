@@ -9,7 +9,7 @@ WITH dead AS MATERIALIZED (
     FROM tandem.done WHERE outcome = 'DEAD' GROUP BY fingerprint, error_class
 )
 SELECT d.fingerprint, d.error_class, d.jobs, date_trunc('second', d.first) AS first, date_trunc('second', d.last) AS last,
-       d.example, j.kind, j.queue, o.attempt AS attempts, left(o.reason, 120) AS message
+       d.example, j.kind, j.queue, o.attempt AS attempts, left(regexp_replace(o.reason, '\s+', ' ', 'g'), 120) AS message
 FROM dead AS d
 LEFT JOIN tandem.done AS o ON o.job_id = d.example
 LEFT JOIN tandem.job AS j ON j.id = d.example

@@ -1,7 +1,7 @@
 -- How much waits in each queue, and for how long?
 -- ready: jobs that may be claimed now, the oldest for `waits`. scheduled: delayed jobs and retries, the first at `next_due`.
 -- blocked: wait for a limit, a key or another job. running: leased to a worker, prefetched ones included.
--- dead_24h: dead letters of the last 24 hours. paused: since when nothing is claimed from the queue.
+-- dead_24h: dead letters of the last 24 hours. paused, paused_by: since when nothing is claimed from the queue, and who said so.
 -- What to do: `waits` grows: due_not_claimed.sql says why. dead_24h is not 0: dead_letters.sql. next_due lies in the past
 -- for more than a few seconds: nobody sweeps (workers.sql shows who leads). Reads all of ready, scheduled and lease.
 WITH clock AS MATERIALIZED (
@@ -23,7 +23,8 @@ WITH clock AS MATERIALIZED (
 )
 SELECT queue, coalesce(r.jobs, 0) AS ready, date_trunc('second', c.at - r.oldest) AS waits,
        coalesce(s.jobs, 0) AS scheduled, date_trunc('second', s.next_due) AS next_due, coalesce(b.jobs, 0) AS blocked,
-       coalesce(l.jobs, 0) AS running, coalesce(d.jobs, 0) AS dead_24h, date_trunc('second', q.paused_at) AS paused
+       coalesce(l.jobs, 0) AS running, coalesce(d.jobs, 0) AS dead_24h, date_trunc('second', q.paused_at) AS paused,
+       q.paused_by
 FROM named AS n CROSS JOIN clock AS c
 LEFT JOIN ready AS r USING (queue)
 LEFT JOIN scheduled AS s USING (queue)

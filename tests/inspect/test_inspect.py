@@ -53,6 +53,7 @@ def test_queue_depth(states: States, inspect: Inspect) -> None:
     assert default["waits"].startswith("00:05:")
     assert default["paused"] == ""
     assert mail["paused"] != ""
+    assert (mail["paused_by"], default["paused_by"]) == ("ann", "")
     assert (mail["ready"], mail["scheduled"], mail["next_due"]) == ("1", "0", "")
     assert (reports["ready"], reports["scheduled"]) == ("2", "1")
 
