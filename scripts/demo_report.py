@@ -157,7 +157,8 @@ def show(report: dict[str, Any], console: Console, *, api: str, logs: Path, keep
         f"\nLook further, {kept}: {api}/docs and {api}/metrics; logs in .tandem/{logs.name}/", soft_wrap=True
     )
     console.print(
-        "By SQL, at any time: scripts/tandem db start; scripts/tandem db psql -f sql/inspect/queue_depth.sql"
+        "By SQL, at any time: scripts/tandem db start; scripts/tandem db psql -f sql/inspect/queue_depth.sql",
+        soft_wrap=True,
     )
 
 

@@ -20,6 +20,8 @@ class Inbox:
         self._unfinished_limit = slots + 5 * most
         self.low = asyncio.Event()
         self.closed = False
+        self.gated = False
+        """A suspect runs alone: nothing is claimed meanwhile."""
         self.parked = 0
         """Jobs that were taken but wait for their kind's turn."""
         self.set_aside = 0
@@ -73,7 +75,7 @@ class Inbox:
 
     def room(self) -> int:
         """How many more jobs to claim: one per free slot, and a reserve of what the slots end in about 0.2 s."""
-        if self.closed or len(self._held) > self._unfinished_limit:
+        if self.closed or self.gated or len(self._held) > self._unfinished_limit:
             return 0  # the database does not take our finishes: do not take more jobs from it
         too_many = max(0, self.set_aside - self.most)
         return len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many

@@ -115,9 +115,19 @@ class Settler(Service):
                 self._log.warning(
                     "job %s: its lease was lost before its failure could be written", one.job.id
                 )
+            self._tell(one, transition)
             ended.append(Outcome(one.job, _RESULTS[transition] if transition else "lost", one.seconds))
         events.publish(Ended(ended))
         await self._wake(batch, became)
+
+    def _tell(self, one: Entry, transition: Transition | None) -> None:
+        """One line for whoever watches: what failed, and what comes next. The traceback stands in tandem.attempt."""
+        failed = one.failed.failed
+        what = f"job {one.job.id} ({one.job.kind}), try {one.job.attempt}: {failed.message.splitlines()[0][:200]}"
+        if transition == "RETRY":
+            self._log.info("%s; again in %.1f s", what, failed.delay)
+        elif transition == "DEAD":
+            self._log.warning("%s; a dead letter of class %s", what, failed.error_class)
 
     def _postpone(self, batch: list[Entry], error: Exception) -> None:
         alone = len(batch) == 1

@@ -16,6 +16,8 @@ from workers.inbox import Inbox
 from workers.service import Service
 
 TICK = 0.1
+HOLD_SECONDS = 1.0
+"""How long claimed jobs wait in this process for a suspect that runs alone, before they go back."""
 CORES = os.cpu_count() or 1
 
 
@@ -229,6 +231,8 @@ class Slots(Service):
                 continue
             began = monotonic()
             self._gate.clear()
+            self.inbox.gated = True
+            letting_go = asyncio.create_task(self._let_others_go())
             try:
                 while self.busy:
                     await asyncio.sleep(0.005)
@@ -237,9 +241,24 @@ class Slots(Service):
             except Exception:
                 self._log.exception("a suspect could not be run; its lease will expire")
             finally:
+                letting_go.cancel()
+                self.inbox.gated = False
                 self._gate.set()
+                self.inbox.low.set()
             others = len(self.inbox) > 0
             self._alone_until = monotonic() + ((monotonic() - began) if others else 0.0)
+
+    async def _let_others_go(self) -> None:
+        """What this process holds unstarted goes back once a suspect takes long: other workers can run it now."""
+        await asyncio.sleep(HOLD_SECONDS)
+        jobs = [*self.inbox.drain(), *self._suspects]
+        self.inbox.set_aside -= len(self._suspects)
+        self._suspects.clear()
+        if jobs:
+            # Shielded: what was taken out must be handed back, also when the suspect ends meanwhile.
+            back = asyncio.create_task(self.executor.hand_back(jobs))
+            self._keep(back)
+            await asyncio.shield(back)
 
     async def _run_alone(self, job: ClaimedJob) -> None:
         self.inbox.set_aside -= 1

@@ -173,7 +173,9 @@ class Cluster:
         if failed:
             raise Unavailable("server-not-created", f"initdb failed: {failed}")
         single_user = ("--single", "-D", unfinished, "postgres")
-        failed = self._run("postgres", *single_user, said=f"CREATE DATABASE {DATABASE}\n")
+        # The role has the name of our schema: without this, a user's tables would land among the queue's.
+        said = f"CREATE DATABASE {DATABASE}\nALTER DATABASE {DATABASE} SET search_path = public\n"
+        failed = self._run("postgres", *single_user, said=said)
         if failed:
             raise Unavailable("server-not-created", f"the database could not be made: {failed}")
         self._write(unfinished / "tandem.conf", "")

@@ -174,3 +174,11 @@ def _made(path: Path) -> Path:
     for part in (path, path.parent):
         part.chmod(0o755)
     return path
+
+
+def test_a_users_table_does_not_land_among_the_queues(open_directory: Path) -> None:
+    with embedded.running(open_directory) as url, psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA tandem")
+        connection.execute("CREATE TABLE schedule (id int)")
+        found = connection.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'schedule'").fetchall()
+    assert found == [("public",)]

@@ -40,7 +40,9 @@ async def test_a_running_job_is_cancelled_without_waiting_for_a_heartbeat(db_url
             async with asyncio.timeout(20):
                 await ended.wait()
 
-            found = await eventually_async(lambda: rows(connection, "SELECT outcome FROM tandem.done"))
-            assert found == [("CANCELLED",)]
+            found = await eventually_async(
+                lambda: rows(connection, "SELECT outcome, reason FROM tandem.done")
+            )
+            assert found == [("CANCELLED", "no need")]
         assert await value(connection, "SELECT count(*) FROM tandem.cancel_intent") == 0
         assert await value(connection, "SELECT count(*) FROM tandem.lease") == 0

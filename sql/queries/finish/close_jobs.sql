@@ -20,7 +20,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO tandem.done
         (job_id, token, worker, started_at, finished_at, attempt, outcome, error_class, fingerprint, reason)
     SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, g.outcome, g.error_class,
-           g.fingerprint, g.message
-    FROM gone AS g CROSS JOIN clock AS c
+           g.fingerprint, coalesce(CASE WHEN g.outcome = 'CANCELLED' THEN i.reason END, g.message)
+    FROM gone AS g CROSS JOIN clock AS c LEFT JOIN tandem.cancel_intent AS i ON i.job_id = g.job_id
 )
 SELECT g.job_id, g.attempt, NULL::timestamptz AS next_attempt_at FROM gone AS g
