@@ -92,6 +92,12 @@ class Slots(Service):
             for task in (suspects, *(slot.task for slot in self.slots if slot.task)):
                 task.cancel()
 
+    async def stop(self, grace: float = 5.0) -> None:
+        """End the slots; their handlers get `grace` seconds to clean up after their cancel."""
+        await super().stop(grace)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+
     def _occupy(self, slot: Slot) -> None:
         slot.task = self._keep(asyncio.create_task(self._serve(slot)))
 

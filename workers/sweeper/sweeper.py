@@ -186,6 +186,7 @@ class Sweeper:
             await asyncio.wait([renewal, waiter], return_when=asyncio.FIRST_COMPLETED)
             if not renewal.done():
                 renewal.cancel()
+                await asyncio.wait([renewal])  # or the connection it is opening would outlive us
             elif error := renewal.exception():
                 _log.error("leadership could not be renewed", exc_info=error)
             await asyncio.wait([waiter], timeout=self.leadership.lease / 3)
