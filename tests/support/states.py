@@ -12,12 +12,14 @@ from typing import Any
 import psycopg
 
 from app.database.connect import connect
+from app.database.deadline import BoundedAsyncConnection
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.retry import Failure
 from app.queue.settle import FailedJob, settle
 from app.queue.store import Failed, Finish, Store
 from tests.support.claims import LEASE, claim, every_lane
+from tests.support.waiting import eventually_async
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
 
@@ -46,10 +48,19 @@ async def fill(url: str) -> States:
         await _end_some(connection, states)
         await _hold_some(connection, states)
         await _let_some_wait(connection, states)
-        mover = MoveFloors(Settled())
-        for _ in range(2):
-            await mover.run_once(connection)
+        await _move_floors(connection)
     return states
+
+
+async def _move_floors(connection: BoundedAsyncConnection) -> None:
+    """Until this moment has settled: transactions of other databases on the server hold it up, too."""
+    mover, (position, _) = MoveFloors(Settled()), await Store(connection).sample_position()
+
+    async def settled() -> bool:
+        await mover.run_once(connection)
+        return mover.settled.position >= position
+
+    await eventually_async(settled)
 
 
 async def enqueue(
