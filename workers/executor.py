@@ -5,6 +5,7 @@ Knows nothing of claiming or batching; it is given a job and tells the finisher.
 
 import asyncio
 import contextlib
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from workers.processes import Answer, ChildCrashedError, ProcessPool
 if TYPE_CHECKING:
     from workers.slots import Slot
 
+_log = logging.getLogger(__name__)
 Stop = Literal["timeout", "cancel", "lost", "shutdown"]
 OpenConnection = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
 THREADS = "handler"
@@ -290,15 +292,19 @@ class Executor:
         unknown = {job.kind for job in jobs if self.registry.get(job.kind) is None}
         if unknown:
             self.finisher.warn_unknown(unknown)
-        store = Store(await self.maintenance.get())
         try:
+            store = Store(await self.maintenance.get())
             back = await store.hand_back_jobs([(job.id, job.token) for job in jobs], delay=delay)
             if back and not delay:
                 await store.wake_lanes(await store.find_lanes(sorted({queue for _, queue in back})))
         except CONNECTION_LOST as error:
-            await self.maintenance.lost(error)  # their leases expire by themselves
-        for job in jobs:
-            self.inbox.ended(job.id, job.token)
+            await self.maintenance.lost(error)
+        except Exception:
+            _log.exception("%d jobs could not be handed back", len(jobs))
+        finally:
+            # Also when it failed: what nobody extends any more expires by itself.
+            for job in jobs:
+                self.inbox.ended(job.id, job.token)
 
     def handler_threads(self) -> list[threading.Thread]:
         """The threads that still run a handler, once this is closed."""

@@ -278,8 +278,8 @@ class Supervisor:
         """Claim no more, hand back what has not started, let the rest end within the grace, write everything."""
         self.inbox.closed = True
         _log.info("worker %s drains, %d jobs run", self.name, self.slots.busy)
-        await self.producer.stop()
-        await self.prober.stop()
+        # A claim ends in milliseconds; who cannot even reach the database is not waited for.
+        await asyncio.gather(self.producer.stop(2.0), self.prober.stop(2.0))
         unstarted = [*self.inbox.drain(), *self.slots.drain()]
         await self._bounded(self.executor.hand_back(unstarted), 5.0)
         await self._wait_for_jobs(self.settings.worker.drain_seconds)

@@ -3,6 +3,7 @@
 A server of the test's own, with durability as in production but for the disk: processes die, the machine does not.
 """
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from app.database import migrate
 from app.queue.enqueue import enqueue
 from tests.conftest import MakeServer
-from tests.support.jobs import outcomes
-from tests.support.ledger import effects, make_ledger, step
+from tests.support.jobs import enqueue_all, outcomes
+from tests.support.ledger import effects, go, held, make_ledger, step
 from tests.support.membership import check_membership
 from tests.support.servers import CARELESS
 from tests.support.waiting import eventually
@@ -77,4 +78,24 @@ def test_a_database_that_is_restarted_under_load_loses_nothing_and_repeats_no_tr
         counted = {job: len(effects(url, job)) for job in jobs}
         assert {counted[job] for job in jobs if application.accepted[job] == "exactly"} == {1}
         assert min(counted.values()) >= 1
+        check_membership(url)
+
+
+def test_a_worker_ends_when_it_is_told_to_although_the_database_is_away(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    with make_server(CARELESS) as (cluster, url):
+        migrate.upgrade(url)
+        make_ledger(url)
+        with worker_process(url, tmp_path, drain_seconds=1.0, **OPTIONS) as worker:
+            worker.started()
+            jobs = enqueue_all(url, [step("wait", tmp_path, "wait") for _ in range(3)])
+            eventually(lambda: held(tmp_path) == 3, timeout=60)
+            cluster.stop(mode="immediate")
+            worker.signal(signal.SIGTERM)
+            assert worker.ended() == 0, worker.log
+        cluster.start()
+        go(tmp_path)
+        with worker_process(url, tmp_path, **OPTIONS):
+            eventually(lambda: set(outcomes(url, jobs)) == {"SUCCEEDED"}, timeout=60)
         check_membership(url)
