@@ -217,6 +217,10 @@ class Sweeper:
         self._turns += 1
         try:
             report = await run_step(step, self._connections[step.name])
+        except asyncio.CancelledError:
+            if self._stop is not None and self._stop.is_set():
+                return  # the database is away, and we do not wait for it
+            raise
         finally:
             self._turns -= 1
         if self.on_report is not None:
