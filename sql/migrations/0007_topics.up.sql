@@ -1,0 +1,2 @@
+-- Topics: messages, groups, deliveries, audit.
+SELECT 1;

