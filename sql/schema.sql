@@ -3,6 +3,16 @@ SET check_function_bodies = false;  -- functions come before the tables that the
 
 CREATE SCHEMA tandem;
 
+CREATE FUNCTION public.customer_row_is_kept() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation',
+        HINT = 'Correct a wrong entry with another one.';
+END
+$$;
+
 CREATE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -815,6 +825,241 @@ CREATE VIEW public.conversation_event_status AS
 
 COMMENT ON VIEW public.conversation_event_status IS 'Events with the state of their jobs; PROCESSING is derived from the job''s lease and never stored';
 
+CREATE TABLE public.customer_audit (
+    id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL COLLATE pg_catalog."C",
+    target text NOT NULL,
+    before jsonb,
+    after jsonb
+);
+
+COMMENT ON TABLE public.customer_audit IS 'Append-only: who changed what of tiers, customers, prices, limits and capacity, before and after';
+
+ALTER TABLE public.customer_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.customer_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.customer_capacity (
+    single boolean DEFAULT true NOT NULL,
+    capacity integer NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT customer_capacity_sane CHECK (((capacity >= 0) AND (capacity <= 10000000))),
+    CONSTRAINT customer_capacity_single CHECK (single)
+);
+
+COMMENT ON TABLE public.customer_capacity IS 'Running + waiting jobs (VIP not counted) from which the system is full. Locked by those whose tier may be refused';
+
+CREATE TABLE public.customer_invoices (
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    month date NOT NULL,
+    number bigint NOT NULL,
+    currency text NOT NULL COLLATE pg_catalog."C",
+    total numeric(14,2) NOT NULL,
+    document jsonb NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT customer_invoices_month CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+
+COMMENT ON TABLE public.customer_invoices IS 'Issued once per customer and month, after the month''s end in the customer''s time zone';
+
+ALTER TABLE public.customer_invoices ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.customer_invoices_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.customer_jobs (
+    job_id bigint NOT NULL,
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    tier text NOT NULL COLLATE pg_catalog."C",
+    workflow text NOT NULL COLLATE pg_catalog."C",
+    counted boolean NOT NULL,
+    overage boolean NOT NULL,
+    importance text NOT NULL COLLATE pg_catalog."C",
+    revenue boolean NOT NULL,
+    light boolean NOT NULL,
+    deadline timestamp with time zone,
+    wait_until timestamp with time zone,
+    priority double precision NOT NULL,
+    notify boolean NOT NULL,
+    idempotency_key text COLLATE pg_catalog."C",
+    body_hash bytea NOT NULL,
+    day date NOT NULL,
+    accepted_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    outcome text COLLATE pg_catalog."C",
+    error_class text COLLATE pg_catalog."C",
+    CONSTRAINT customer_jobs_end CHECK (((outcome IS NULL) = (ended_at IS NULL))),
+    CONSTRAINT customer_jobs_importance CHECK ((importance = ANY (ARRAY['normal'::text, 'urgent'::text, 'critical'::text]))),
+    CONSTRAINT customer_jobs_key CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))),
+    CONSTRAINT customer_jobs_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.customer_jobs IS 'One row per accepted job: whose it is and how it ended; written in the transactions that accept and end the job';
+
+COMMENT ON COLUMN public.customer_jobs.counted IS 'Whether it counts against the capacity (VIP does not)';
+
+CREATE TABLE public.customer_notifications (
+    id uuid NOT NULL,
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    topic text NOT NULL COLLATE pg_catalog."C",
+    once text NOT NULL COLLATE pg_catalog."C",
+    job_id bigint,
+    channel text NOT NULL COLLATE pg_catalog."C",
+    facts jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    CONSTRAINT customer_notifications_channel CHECK ((channel = ANY (ARRAY['none'::text, 'mail'::text, 'webhook'::text])))
+);
+
+COMMENT ON TABLE public.customer_notifications IS 'What a customer is told; `once` says what it is about, so that nothing is told twice. Sent by jobs of kind customers.notify';
+
+CREATE TABLE public.customer_price_lists (
+    tier text NOT NULL COLLATE pg_catalog."C",
+    version integer NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    currency text NOT NULL COLLATE pg_catalog."C",
+    monthly_fee numeric(14,2) NOT NULL,
+    prices jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT customer_price_lists_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT customer_price_lists_fee CHECK ((monthly_fee >= (0)::numeric)),
+    CONSTRAINT customer_price_lists_version CHECK ((version >= 1))
+);
+
+COMMENT ON TABLE public.customer_price_lists IS 'Versioned, never changed: the list of a tier with the latest valid_from before a use prices it';
+
+COMMENT ON COLUMN public.customer_price_lists.prices IS '{"job": [{"up_to": 10000, "price": "0.010"}, {"up_to": null, "price": "0.008"}], "run_ms": [...]}: steps by units of the month';
+
+CREATE TABLE public.customer_quota_days (
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    day date NOT NULL,
+    accepted integer NOT NULL,
+    overage integer NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.customer_quota_days IS 'Accepted jobs of a customer''s day: changed only in the transaction that writes the job, so it cannot drift from them';
+
+CREATE TABLE public.customer_tier_history (
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    since timestamp with time zone NOT NULL,
+    tier text NOT NULL COLLATE pg_catalog."C"
+);
+
+COMMENT ON TABLE public.customer_tier_history IS 'Append-only: since when a customer has which tier; the fixed fee of a month needs it';
+
+CREATE TABLE public.customer_tiers (
+    tier text NOT NULL COLLATE pg_catalog."C",
+    rank integer NOT NULL,
+    rate_per_minute integer NOT NULL,
+    daily_quota integer,
+    max_running integer NOT NULL,
+    weight double precision NOT NULL,
+    bypasses_global boolean NOT NULL,
+    when_full text NOT NULL COLLATE pg_catalog."C",
+    longest_wait interval,
+    ageing_every interval NOT NULL,
+    base_priority double precision NOT NULL,
+    billing text NOT NULL COLLATE pg_catalog."C",
+    overage text NOT NULL COLLATE pg_catalog."C",
+    tracking text NOT NULL COLLATE pg_catalog."C",
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT customer_tiers_ageing CHECK ((ageing_every > '00:00:00'::interval)),
+    CONSTRAINT customer_tiers_base CHECK (((base_priority > (0)::double precision) AND (base_priority <= (1000000)::double precision))),
+    CONSTRAINT customer_tiers_billing CHECK ((billing = ANY (ARRAY['fixed-usage'::text, 'tiered'::text, 'fixed-payg'::text, 'free'::text]))),
+    CONSTRAINT customer_tiers_full CHECK ((when_full = ANY (ARRAY['take'::text, 'wait'::text, 'refuse'::text]))),
+    CONSTRAINT customer_tiers_name CHECK ((tier ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
+    CONSTRAINT customer_tiers_overage CHECK ((overage = ANY (ARRAY['discounted'::text, 'standard'::text, 'blocked'::text]))),
+    CONSTRAINT customer_tiers_quota CHECK ((daily_quota >= 0)),
+    CONSTRAINT customer_tiers_rate CHECK (((rate_per_minute >= 1) AND (rate_per_minute <= 1000000))),
+    CONSTRAINT customer_tiers_running CHECK (((max_running >= 0) AND (max_running <= 100000))),
+    CONSTRAINT customer_tiers_tracking CHECK ((tracking = ANY (ARRAY['full'::text, 'monthly'::text, 'basic'::text, 'limited'::text]))),
+    CONSTRAINT customer_tiers_wait CHECK ((longest_wait > '00:00:00'::interval)),
+    CONSTRAINT customer_tiers_weight CHECK (((weight > (0)::double precision) AND (weight <= (1000)::double precision)))
+);
+
+COMMENT ON TABLE public.customer_tiers IS 'What each tier may do and how it pays; changed at run time, effective with the next request';
+
+COMMENT ON COLUMN public.customer_tiers.daily_quota IS 'Accepted jobs per day of the customer''s time zone; NULL: unlimited';
+
+COMMENT ON COLUMN public.customer_tiers.ageing_every IS 'The priority doubles each time a job has waited this long';
+
+CREATE TABLE public.customer_usage (
+    id bigint NOT NULL,
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    job_id bigint NOT NULL,
+    token bigint NOT NULL,
+    what text NOT NULL COLLATE pg_catalog."C",
+    attempt smallint NOT NULL,
+    tier text NOT NULL COLLATE pg_catalog."C",
+    workflow text NOT NULL COLLATE pg_catalog."C",
+    quantity bigint NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    CONSTRAINT customer_usage_quantity CHECK ((quantity >= 0)),
+    CONSTRAINT customer_usage_what CHECK ((what = ANY (ARRAY['job'::text, 'overage'::text, 'run_ms'::text, 'failed_ms'::text])))
+);
+
+COMMENT ON TABLE public.customer_usage IS 'The ledger, append-only: what was used, each accepted job and each attempt exactly once';
+
+COMMENT ON COLUMN public.customer_usage.token IS 'The attempt''s lease token, 0 for the acceptance: attempt numbers come again after a rescue and a redrive, tokens do not';
+
+ALTER TABLE public.customer_usage ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.customer_usage_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.customers (
+    customer_id text NOT NULL COLLATE pg_catalog."C",
+    tier text NOT NULL COLLATE pg_catalog."C",
+    name text DEFAULT ''::text NOT NULL,
+    time_zone text DEFAULT 'UTC'::text NOT NULL,
+    language text DEFAULT 'en'::text NOT NULL COLLATE pg_catalog."C",
+    notify_by text DEFAULT 'none'::text NOT NULL COLLATE pg_catalog."C",
+    email text,
+    webhook_url text,
+    webhook_secret text,
+    max_running integer,
+    rate_per_minute integer,
+    daily_quota integer,
+    weight double precision,
+    recent_succeeded integer DEFAULT 0 NOT NULL,
+    recent_ended integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT customers_address CHECK (((notify_by <> 'mail'::text) OR (email IS NOT NULL))),
+    CONSTRAINT customers_channel CHECK ((notify_by = ANY (ARRAY['none'::text, 'mail'::text, 'webhook'::text]))),
+    CONSTRAINT customers_hook CHECK (((notify_by <> 'webhook'::text) OR ((webhook_url IS NOT NULL) AND (webhook_secret IS NOT NULL)))),
+    CONSTRAINT customers_id CHECK (((length(customer_id) >= 1) AND (length(customer_id) <= 128))),
+    CONSTRAINT customers_language CHECK ((language = ANY (ARRAY['en'::text, 'vi'::text]))),
+    CONSTRAINT customers_quota CHECK ((daily_quota >= 0)),
+    CONSTRAINT customers_rate CHECK (((rate_per_minute >= 1) AND (rate_per_minute <= 1000000))),
+    CONSTRAINT customers_running CHECK (((max_running >= 0) AND (max_running <= 100000))),
+    CONSTRAINT customers_weight CHECK (((weight > (0)::double precision) AND (weight <= (1000)::double precision)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.customers IS 'Who sends jobs. max_running, rate_per_minute, daily_quota and weight override the tier''s';
+
+COMMENT ON COLUMN public.customers.recent_ended IS 'Jobs that ended within 30 days, and how many of them succeeded: refreshed periodically';
+
 CREATE TABLE public.friendship_agent_mapping (
     friendship_level text NOT NULL COLLATE pg_catalog."C",
     agent_id text NOT NULL COLLATE pg_catalog."C",
@@ -843,6 +1088,19 @@ WITH (fillfactor='70');
 COMMENT ON TABLE public.friendship_status IS 'One row per user: the sum of all processed conversations, in whatever order they came';
 
 COMMENT ON COLUMN public.friendship_status.recent_agents IS 'The agents of the last conversations by end time, newest first';
+
+CREATE TABLE public.workflow_health (
+    workflow text NOT NULL COLLATE pg_catalog."C",
+    asked_at timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    answered_at timestamp with time zone,
+    seconds double precision,
+    failed_at timestamp with time zone,
+    error text
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.workflow_health IS 'The last canary job of each workflow: when it was sent, when it answered, what went wrong';
 
 CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
@@ -1173,11 +1431,62 @@ ALTER TABLE ONLY public.conversation_events
 ALTER TABLE ONLY public.conversation_events
     ADD CONSTRAINT conversation_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.customer_audit
+    ADD CONSTRAINT customer_audit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.customer_capacity
+    ADD CONSTRAINT customer_capacity_pkey PRIMARY KEY (single);
+
+ALTER TABLE ONLY public.customer_invoices
+    ADD CONSTRAINT customer_invoices_number UNIQUE (number);
+
+ALTER TABLE ONLY public.customer_invoices
+    ADD CONSTRAINT customer_invoices_pkey PRIMARY KEY (customer_id, month);
+
+ALTER TABLE ONLY public.customer_jobs
+    ADD CONSTRAINT customer_jobs_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY public.customer_notifications
+    ADD CONSTRAINT customer_notifications_once UNIQUE (customer_id, once);
+
+ALTER TABLE ONLY public.customer_notifications
+    ADD CONSTRAINT customer_notifications_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.customer_price_lists
+    ADD CONSTRAINT customer_price_lists_from UNIQUE (tier, valid_from);
+
+ALTER TABLE ONLY public.customer_price_lists
+    ADD CONSTRAINT customer_price_lists_pkey PRIMARY KEY (tier, version);
+
+ALTER TABLE ONLY public.customer_quota_days
+    ADD CONSTRAINT customer_quota_days_pkey PRIMARY KEY (customer_id, day);
+
+ALTER TABLE ONLY public.customer_tier_history
+    ADD CONSTRAINT customer_tier_history_pkey PRIMARY KEY (customer_id, since);
+
+ALTER TABLE ONLY public.customer_tiers
+    ADD CONSTRAINT customer_tiers_pkey PRIMARY KEY (tier);
+
+ALTER TABLE ONLY public.customer_tiers
+    ADD CONSTRAINT customer_tiers_rank UNIQUE (rank);
+
+ALTER TABLE ONLY public.customer_usage
+    ADD CONSTRAINT customer_usage_once UNIQUE (job_id, token, what);
+
+ALTER TABLE ONLY public.customer_usage
+    ADD CONSTRAINT customer_usage_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.customers
+    ADD CONSTRAINT customers_pkey PRIMARY KEY (customer_id);
+
 ALTER TABLE ONLY public.friendship_agent_mapping
     ADD CONSTRAINT friendship_agent_mapping_pkey PRIMARY KEY (friendship_level, agent_id);
 
 ALTER TABLE ONLY public.friendship_status
     ADD CONSTRAINT friendship_status_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.workflow_health
+    ADD CONSTRAINT workflow_health_pkey PRIMARY KEY (workflow);
 
 ALTER TABLE ONLY tandem.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
@@ -1256,6 +1565,22 @@ ALTER TABLE ONLY tandem.worker
 
 CREATE INDEX conversation_events_pending ON public.conversation_events USING btree (next_attempt_at) WHERE (status = 'PENDING'::text);
 
+CREATE INDEX customer_audit_target ON public.customer_audit USING btree (target, id);
+
+CREATE INDEX customer_jobs_counted ON public.customer_jobs USING btree (job_id) WHERE ((ended_at IS NULL) AND counted);
+
+CREATE INDEX customer_jobs_ended ON public.customer_jobs USING btree (customer_id, ended_at) WHERE (ended_at IS NOT NULL);
+
+CREATE UNIQUE INDEX customer_jobs_idempotency ON public.customer_jobs USING btree (customer_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
+CREATE INDEX customer_jobs_of ON public.customer_jobs USING btree (customer_id, job_id);
+
+CREATE INDEX customer_jobs_open ON public.customer_jobs USING btree (job_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX customer_notifications_of ON public.customer_notifications USING btree (customer_id, created_at);
+
+CREATE INDEX customer_usage_of ON public.customer_usage USING btree (customer_id, occurred_at);
+
 CREATE INDEX attempt_job ON ONLY tandem.attempt USING btree (job_id, finished_at);
 
 CREATE INDEX attempt_0_job_id_finished_at_idx ON tandem.attempt_0 USING btree (job_id, finished_at);
@@ -1328,7 +1653,31 @@ ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_1_pkey;
 
 ALTER INDEX tandem.job_pkey ATTACH PARTITION tandem.job_kept_pkey;
 
+CREATE TRIGGER customer_audit_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_audit FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
+
+CREATE TRIGGER customer_price_lists_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_price_lists FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
+
+CREATE TRIGGER customer_usage_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_usage FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
+
 CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
+
+ALTER TABLE ONLY public.customer_invoices
+    ADD CONSTRAINT customer_invoices_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES public.customers(customer_id);
+
+ALTER TABLE ONLY public.customer_jobs
+    ADD CONSTRAINT customer_jobs_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES public.customers(customer_id);
+
+ALTER TABLE ONLY public.customer_notifications
+    ADD CONSTRAINT customer_notifications_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES public.customers(customer_id);
+
+ALTER TABLE ONLY public.customer_price_lists
+    ADD CONSTRAINT customer_price_lists_tier_fkey FOREIGN KEY (tier) REFERENCES public.customer_tiers(tier);
+
+ALTER TABLE ONLY public.customer_tier_history
+    ADD CONSTRAINT customer_tier_history_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES public.customers(customer_id);
+
+ALTER TABLE ONLY public.customers
+    ADD CONSTRAINT customers_tier_fkey FOREIGN KEY (tier) REFERENCES public.customer_tiers(tier);
 
 ALTER TABLE ONLY public.friendship_agent_mapping
     ADD CONSTRAINT friendship_agent_mapping_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES public.agent_prompting(agent_id) ON DELETE CASCADE;
