@@ -62,11 +62,13 @@ def _field_error(one: Any) -> dict[str, str]:
 
 
 def _check_media_type(request: Request) -> None:
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    kinds = request.headers.getlist("content-type")
+    kind, _, parameters = kinds[0].partition(";") if len(kinds) == 1 else ("", "", "")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if kind.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
         raise InvalidInput("unsupported-media-type", "the body must be application/json in UTF-8")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    encodings = request.headers.getlist("content-encoding")
+    if any(encoding.strip().lower() != "identity" for encoding in encodings):
         raise InvalidInput("unsupported-encoding", "the body must not be compressed")
 
 

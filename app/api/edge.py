@@ -57,8 +57,8 @@ class Edge:
             await send(message)
 
         try:
-            if _headers_too_large(scope):
-                refused = InvalidInput("headers-too-large", "the request's headers are too large or too many")
+            refused = _refusal(scope)
+            if refused is not None:
                 await render(refused)(scope, receive, send_with_headers)
             else:
                 await self.app(scope, receive, send_with_headers)
@@ -76,9 +76,16 @@ class Edge:
         _log.debug("%s %s answered %s in %.1f ms", method, route or "unknown path", status, seconds * 1000)
 
 
-def _headers_too_large(scope: Scope) -> bool:
+def _refusal(scope: Scope) -> InvalidInput | None:
     headers = scope["headers"]
-    if len(headers) > MOST_HEADERS:
-        return True
-    size = sum(len(name) + len(value) for name, value in headers) + len(scope.get("raw_path") or b"")
-    return size + len(scope.get("query_string") or b"") > MOST_HEADER_BYTES
+    size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+    hosts = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        hosts += name == b"host"
+    if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
+        return InvalidInput("headers-too-large", "the request's headers are too large or too many")
+    # RFC 9112, section 3.2: what two servers on the way could address differently is refused.
+    if hosts > 1 or (hosts == 0 and scope.get("http_version") == "1.1"):
+        return InvalidInput("bad-host", "a request has exactly one Host header")
+    return None

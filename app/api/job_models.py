@@ -11,6 +11,7 @@ from app.queue.admin import PAGE_LIMIT
 
 Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
+AS_TEXT: Final = "As text where it nests deeper than 100 levels, or holds a number that no double can"
 _NUMBER: Final = re.compile(r"[0-9]{1,9}\Z")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -115,9 +116,9 @@ class JobDetail(Job):
     crashes: int | None
     worker_name: str | None
     fingerprint: str | None
-    payload: Any
-    policy: dict[str, Any] | None
-    context: dict[str, Any] | None
+    payload: Any = Field(description=AS_TEXT)
+    policy: Any = Field(description=f"The job's own limits, usually an object or null. {AS_TEXT}")
+    context: Any = Field(description=f"Carried along for logs, usually an object or null. {AS_TEXT}")
     queue_paused_at: datetime | None
     cancel_requested_at: datetime | None
     cancel_requested_by: str | None
@@ -140,7 +141,7 @@ class JobResult(BaseModel):
     )
 
     job_id: int
-    result: Any
+    result: Any = Field(description=AS_TEXT)
 
 
 class JobCancel(BaseModel):

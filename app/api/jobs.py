@@ -26,7 +26,7 @@ from app.api.job_models import (
     JobRetry,
 )
 from app.api.openapi import json_body, problems
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, InvalidInput, NotFound
 from app.queue import admin
 from app.queue.explain import UNKNOWN_JOB, explain_job
 
@@ -51,6 +51,13 @@ async def _job_id(job_id: Annotated[str, WithJsonSchema(_PATH_ID)]) -> int:
     return int(job_id)
 
 
+async def _each_once(request: Request) -> None:
+    """Two values of one parameter could be read either way, by us and by whoever stands before us."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(set(names)) != len(names):
+        raise InvalidInput("repeated-parameter", "a parameter of the query is given more than once")
+
+
 async def _cursors(request: Request) -> Cursors:
     return cast(Cursors, request.app.state.cursors)
 
@@ -58,7 +65,7 @@ async def _cursors(request: Request) -> Cursors:
 JobIdDep = Annotated[int, Depends(_job_id)]
 
 
-@router.get("", summary="List jobs", responses=problems(400, 422, 503))
+@router.get("", summary="List jobs", dependencies=[Depends(_each_once)], responses=problems(400, 422, 503))
 async def list_jobs(
     wanted: Annotated[JobFilter, Query()], access: AccessDep, cursors: Annotated[Cursors, Depends(_cursors)]
 ) -> JobPage:

@@ -30,6 +30,7 @@ _STATUS_BY_CODE: Final = {
     "duplicate-key": 400,
     "body-incomplete": 400,
     "bad-cursor": 400,
+    "bad-host": 400,
     "body-too-large": 413,
     "conversation-log-too-large": 413,
     "unsupported-media-type": 415,

@@ -10,8 +10,10 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 
 from app.queue.store import Params, statement
+from app.queue.stored_json import read_stored
 
 Row = dict[str, Any]
 
@@ -24,6 +26,7 @@ class AdminStore:
 
     async def _rows(self, query: bytes, params: Params) -> list[Row]:
         cursor = self.connection.cursor(row_factory=dict_row)
+        set_json_loads(read_stored, cursor)
         await cursor.execute(query, params, prepare=False)
         return await cursor.fetchall()
 

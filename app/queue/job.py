@@ -3,7 +3,6 @@
 Knows nothing of SQL, of how a job runs, or of any domain.
 """
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -24,11 +23,13 @@ from app.client.job import (
     check_name,
 )
 from app.client.job import Job as NewJob
+from app.queue.stored_json import read_mapping
 
 __all__ = [
     "BATCH_LIMIT",
     "DEFAULT_PRIORITY",
     "FURTHEST",
+    "MOST_TRIES",
     "NAME",
     "PAYLOAD_LIMIT_BYTES",
     "PRIORITIES",
@@ -40,6 +41,9 @@ __all__ = [
     "check_name",
     "encode_json",
 ]
+
+MOST_TRIES = 32_767
+"""What the columns that count tries and crashes can hold: one more try could not even be claimed."""
 
 
 @dataclass(slots=True)
@@ -71,12 +75,12 @@ class ClaimedJob:
 
         Any SQL client may have written the policy, so nothing about it is certain.
         """
-        policy = json.loads(self.raw_policy) if self.raw_policy else None
-        limit = policy.get(name) if isinstance(policy, dict) else None
-        return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
+        limit = read_mapping(self.raw_policy).get(name)
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+            return None
+        return min(limit, MOST_TRIES)
 
     @property
     def context(self) -> dict[str, Any]:
         """Request id, trace and the like, as the producer gave them."""
-        context = json.loads(self.raw_context) if self.raw_context else None
-        return context if isinstance(context, dict) else {}
+        return dict(read_mapping(self.raw_context))

@@ -14,6 +14,7 @@ from typing import Literal, cast
 from pydantic import ValidationError
 
 from app.errors import InvalidInput
+from app.queue.job import MOST_TRIES
 
 ErrorClass = Literal["temporary", "resource", "network", "auth", "timeout", "permanent", "crash"]
 MESSAGE_LIMIT = 2_000
@@ -179,7 +180,7 @@ class Retrying:
             by_class = CLASS_POLICIES.get(failure.error_class, CLASS_POLICIES["temporary"])
             policy = by_class if final or self.own is None else self.own
         allowed = policy.max_attempts if max_attempts is None or policy is NEVER else max_attempts
-        return Verdict(failure, policy.delay(attempt) if attempt < allowed else None)
+        return Verdict(failure, policy.delay(attempt) if attempt < min(allowed, MOST_TRIES) else None)
 
     @property
     def max_attempts(self) -> int:

@@ -2,47 +2,20 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 
-from app.main import create_app
 from tests.support.conversations import END, body, counts, make_settings
-from tests.support.waiting import eventually
+from tests.support.live_api import exchange, live_api
 
 
 @pytest.fixture
 def address(db_url: str) -> Iterator[tuple[str, int]]:
     """Host and port of a running API with a small body limit."""
-    config = uvicorn.Config(
-        create_app(make_settings(api={"body_limit_bytes": 20_000}), url=db_url),
-        port=0, log_config=None, http="httptools", loop="uvloop", access_log=False,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    eventually(lambda: server.started)
-    host, port = server.servers[0].sockets[0].getsockname()
-    yield host, port
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def exchange(address: tuple[str, int], request: bytes) -> bytes:
-    """Send bytes, read until the server closes or falls silent."""
-    answer = b""
-    with socket.create_connection(address, timeout=3) as client:
-        client.sendall(request)
-        try:
-            while data := client.recv(65536):
-                answer += data
-        except TimeoutError:
-            pass
-    return answer
+    with live_api(db_url, make_settings(api={"body_limit_bytes": 20_000})) as place:
+        yield place
 
 
 def head(length: int | None = None, extra: str = "") -> bytes:
