@@ -6,6 +6,7 @@ from psycopg import errors
 from app.database.deadline import BoundedConnection
 
 CALL = "SELECT tandem.enqueue('test', {})"
+BATCH = "SELECT * FROM tandem.enqueue_jobs({})"
 Refusal = type[Exception]
 CASES: dict[str, tuple[str, Refusal]] = {
     "NUL in a text": ("""payload => '{"a": "\\u0000"}'""", errors.UntranslatableCharacter),
@@ -95,4 +96,4 @@ def test_a_strange_period_is_only_a_short_or_a_long_one(tx: BoundedConnection, p
     ],
 )
 def test_one_bad_job_of_a_batch_and_none_is_written(tx: BoundedConnection, arrays: str, by: Refusal) -> None:
-    refused(tx, f"SELECT * FROM tandem.enqueue_jobs({arrays})", by)
+    refused(tx, BATCH.format(arrays), by)
