@@ -40,7 +40,9 @@ class DatabaseSettings(Group):
     backoff_first_seconds: Seconds = 0.1
     backoff_most_seconds: Seconds = 5.0
     prepared_statements: bool = True
-    """Off behind a transaction pooler that does not follow them (PgBouncer before 1.21)."""
+    """Behind a transaction pooler nothing is prepared, whatever this says."""
+    pooler: Literal["auto", "none", "transaction"] = "auto"
+    """Whether `database_url` leads through a transaction pooler; `auto` looks at the start of each connection."""
     pool_size: Count = 10
     pool_overflow: Annotated[int, Field(ge=0)] = 0
     pool_wait_seconds: Seconds = 5.0

@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 
 from app import events
-from app.database.connect import CONNECTION_LOST
+from app.database.connect import CONNECTION_LOST, is_pooled
 from app.database.listener import Listener
 from app.database.reconnecting import Open, Reconnecting
 from app.queue import wake
@@ -86,6 +86,8 @@ class Producer(Service):
             await self._wait_for_room()
             return
         jobs = await self._claim(self.floors.ahead(), want)
+        if jobs and self.sleeper is not None and self.sleeper.deaf:
+            self._refused = 0  # where nothing wakes us, work tells that more may follow soon
         if len(jobs) >= min(want, self.batch):
             return
         await self._sleep()
@@ -177,6 +179,8 @@ class Sleeper(Service):
         self.heard = asyncio.Event()
         self.interrupted = False
         """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
+        self.deaf = False
+        """Set when the only way to the server is a transaction pooler, which passes no notifications on."""
         self._connection = Reconnecting("listener", opener)
         self._listener: Listener | None = None
         self._lanes: list[int] = []
@@ -185,6 +189,9 @@ class Sleeper(Service):
     async def run(self) -> None:
         """Hold one listening connection for as long as it lasts."""
         connection = await self._connection.get()
+        if is_pooled(connection):
+            await self._go_without()
+            return
         listener, lost = Listener(connection, self._hear), None
         try:
             self._lanes = []
@@ -213,6 +220,18 @@ class Sleeper(Service):
             await self._connection.close()
         else:
             await self._connection.lost(psycopg.OperationalError(lost))
+
+    async def _go_without(self) -> None:
+        """LISTEN and sleeping locks would stay with a server process that other clients get next."""
+        self._log.warning(
+            "the address leads through a transaction pooler: nothing wakes this worker, it looks every %g to %g s; "
+            "set DATABASE_LISTEN_URL to a direct address of the server",
+            wake.RECHECKS[1],
+            wake.STEADY,
+        )
+        self.deaf = True
+        await self._connection.close()
+        await self.stopping.wait()
 
     def _hear(self, channel: str) -> None:
         if channel == wake.CANCEL_CHANNEL:

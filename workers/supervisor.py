@@ -19,10 +19,12 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
-from app.database.connect import CONNECTION_LOST, connect
+from app.database.connect import CONNECTION_LOST, connect, is_pooled
 from app.database.deadline import BoundedAsyncConnection
 from app.database.engine import idle_limit, make_engine, make_sync_engine
+from app.database.pooled import moves
 from app.database.reconnecting import Open, Reconnecting
+from app.errors import ConfigurationError
 from app.queue.claim import Floors
 from app.queue.kinds import Registry
 from app.queue.store import PINNED_PLANS, Store
@@ -231,6 +233,7 @@ class Supervisor:
             connection = await self.maintenance.get()
             try:
                 await self._declare(Store(connection))
+                await self._refuse_hidden_pooler(connection)
                 break
             except CONNECTION_LOST as error:  # all of it can be repeated: an answer may have been lost
                 await self.maintenance.lost(error)
@@ -241,6 +244,21 @@ class Supervisor:
         self.producer.start()
         if self.sweeper is not None:
             self.sweeper.start()
+
+    async def _refuse_hidden_pooler(self, connection: BoundedAsyncConnection) -> None:
+        """A pooler that passes the server's process number on is not seen at the start of a connection."""
+        claiming = await self.claiming.get()
+        if is_pooled(connection) or is_pooled(claiming):
+            _log.info(
+                "worker %s works through a transaction pooler: every transaction brings its settings",
+                self.name,
+            )
+        elif await moves(connection, claiming):
+            raise ConfigurationError(
+                "hidden-pooler",
+                "statements of one connection run in different server processes: a transaction pooler stands in "
+                "between and hides it; set TANDEM_DATABASE__POOLER=transaction",
+            )
 
     async def _declare(self, store: Store) -> None:
         """Make known which queues are served, which kinds can run, and that this process is there."""

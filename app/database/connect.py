@@ -1,22 +1,29 @@
-"""Opening psycopg connections: a dead peer is noticed, calls have a limit, the server's version is checked.
+"""Opening psycopg connections: a dead peer is noticed, calls have a limit, version, pooler and timeline are looked at.
 
 Not a pool, and it never retries: loops that reconnect bring their own Backoff.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 from app.config import DatabaseSettings
+from app.database import primary
 from app.database.deadline import BoundedAsyncConnection, BoundedConnection, DeadlineExceeded
+from app.database.pooled import PooledAsyncConnection, PooledConnection, is_pooled
+from app.database.primary import OldTimelineError, Reached
 from app.errors import ConfigurationError, Unavailable
 
 OLDEST_SERVER = 150000
-SET = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS one (name, value)"
 # What a caller that keeps a connection treats as "it is gone, open another".
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
+Kind = TypeVar("Kind", BoundedAsyncConnection, BoundedConnection)
+_pooled: set[str] = set()
+"""Addresses behind which a pooler was found: the next connection there begins as one of its clients."""
 
 
 async def connect(
@@ -30,30 +37,24 @@ async def connect(
 ) -> BoundedAsyncConnection:
     """Open an async connection that shows up as "tandem `name`" in pg_stat_activity.
 
-    `session` are settings for the whole session (not behind a transaction pooler). `call_timeout` in seconds
-    replaces the configured limit of each call. Raises Unavailable when the server cannot be reached,
-    ConfigurationError when it is too old or the address makes no sense.
+    `session` are settings for the whole session; behind a transaction pooler, which is noticed, each transaction gets
+    them instead. `call_timeout` in seconds replaces the configured limit of each call. Raises Unavailable when the
+    server cannot be reached or is an old primary, ConfigurationError when it is too old or the address makes no sense.
     """
     settings = settings or DatabaseSettings()
-    info = connection_string(url, name=name, settings=settings)
-    try:
-        # libpq bounds each address by itself, but not the look-up of the name.
-        async with asyncio.timeout(_connect_limit(info, settings)):
-            connection = await BoundedAsyncConnection.connect(info, autocommit=autocommit)
-    except (TimeoutError, psycopg.OperationalError) as error:
-        raise _unavailable(error) from error
-    try:
-        check_server_version(connection.info.server_version)
-        connection.limits.per_call = call_timeout or settings.call_timeout_seconds
-        connection.prepare_threshold = 5 if settings.prepared_statements else None
-        if session:
-            await connection.execute(SET, (list(session), list(session.values())))
-            if not autocommit:
-                await connection.commit()
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
+    info, refused = connection_string(url, name=name, settings=settings), None
+    for one in _orders(info):
+        try:
+            for kind in _kinds(url, settings, PooledAsyncConnection, BoundedAsyncConnection):
+                connection = await _opened(kind, one, settings, autocommit)
+                connection.limits.per_call = call_timeout or settings.call_timeout_seconds
+                if await _greeted(connection, session or {}, settings):
+                    return connection
+                _pooled.add(url)
+        except OldTimelineError as error:
+            refused = error  # another host of the address may be the new primary
+    assert refused is not None  # noqa: S101 - every round returns or is refused
+    raise refused
 
 
 def connect_sync(
@@ -67,23 +68,138 @@ def connect_sync(
 ) -> BoundedConnection:
     """The same for synchronous code: threads, commands, migrations."""
     settings = settings or DatabaseSettings()
-    info = connection_string(url, name=name, settings=settings)
+    info, refused = connection_string(url, name=name, settings=settings), None
+    for one in _orders(info):
+        try:
+            for kind in _kinds(url, settings, PooledConnection, BoundedConnection):
+                try:
+                    connection = kind.connect(one, autocommit=autocommit)
+                except psycopg.OperationalError as error:
+                    raise _unavailable(error) from error
+                connection.limits.per_call = call_timeout or settings.call_timeout_seconds
+                if _greeted_sync(connection, session or {}, settings):
+                    return connection
+                _pooled.add(url)
+        except OldTimelineError as error:
+            refused = error
+    assert refused is not None  # noqa: S101 - every round returns or is refused
+    raise refused
+
+
+async def _opened(
+    kind: type[BoundedAsyncConnection], info: str, settings: DatabaseSettings, autocommit: bool
+) -> BoundedAsyncConnection:
     try:
-        connection = BoundedConnection.connect(info, autocommit=autocommit)
-    except psycopg.OperationalError as error:
+        # libpq bounds each address by itself, but not the look-up of the name.
+        async with asyncio.timeout(_connect_limit(info, settings)):
+            return await kind.connect(info, autocommit=autocommit)
+    except (TimeoutError, psycopg.OperationalError) as error:
         raise _unavailable(error) from error
+
+
+async def _greeted(
+    connection: BoundedAsyncConnection, session: Mapping[str, str], settings: DatabaseSettings
+) -> bool:
+    """Set the session up and look where it leads; False, and closed, when a pooler was not expected there."""
     try:
         check_server_version(connection.info.server_version)
-        connection.limits.per_call = call_timeout or settings.call_timeout_seconds
-        connection.prepare_threshold = 5 if settings.prepared_statements else None
-        if session:
-            connection.execute(SET, (list(session), list(session.values())))
-            if not autocommit:
-                connection.commit()
+        _prepare_connection(connection, session, settings)
+        # Not through the connection's own cursors: behind a pooler they would bring the settings themselves.
+        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+        parameters = _question(connection, session, settings)
+        try:
+            await cursor.execute(primary.WITH_IDENTITY, parameters, prepare=False)
+        except primary.REFUSED:
+            await connection.rollback()
+            await cursor.execute(primary.WITHOUT_IDENTITY, parameters, prepare=False)
+        reached = primary.read(await cursor.fetchone())
+        if not connection.autocommit:
+            await connection.commit()
+        primary.timelines.check(reached)
+    except BaseException:
+        await connection.close()
+        raise
+    if _is_expected(connection, reached, settings):
+        return True
+    await connection.close()
+    return False
+
+
+def _greeted_sync(
+    connection: BoundedConnection, session: Mapping[str, str], settings: DatabaseSettings
+) -> bool:
+    try:
+        check_server_version(connection.info.server_version)
+        _prepare_connection(connection, session, settings)
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+        parameters = _question(connection, session, settings)
+        try:
+            cursor.execute(primary.WITH_IDENTITY, parameters, prepare=False)
+        except primary.REFUSED:
+            connection.rollback()
+            cursor.execute(primary.WITHOUT_IDENTITY, parameters, prepare=False)
+        reached = primary.read(cursor.fetchone())
+        if not connection.autocommit:
+            connection.commit()
+        primary.timelines.check(reached)
     except BaseException:
         connection.close()
         raise
-    return connection
+    if _is_expected(connection, reached, settings):
+        return True
+    connection.close()
+    return False
+
+
+def _prepare_connection(
+    connection: BoundedAsyncConnection | BoundedConnection,
+    session: Mapping[str, str],
+    settings: DatabaseSettings,
+) -> None:
+    if isinstance(connection, PooledAsyncConnection | PooledConnection):
+        connection.local.settle(session)
+        connection.prepare_threshold = None
+    else:
+        connection.prepare_threshold = 5 if settings.prepared_statements else None
+
+
+def _question(
+    connection: BoundedAsyncConnection | BoundedConnection,
+    session: Mapping[str, str],
+    settings: DatabaseSettings,
+) -> dict[str, Any]:
+    told = None if settings.pooler == "none" else connection.info.backend_pid
+    return primary.parameters(told, session, never=is_pooled(connection))
+
+
+def _is_expected(
+    connection: BoundedAsyncConnection | BoundedConnection,
+    reached: Reached,
+    settings: DatabaseSettings,
+) -> bool:
+    return is_pooled(connection) or settings.pooler == "none" or reached.pid == connection.info.backend_pid
+
+
+def _kinds(
+    url: str, settings: DatabaseSettings, pooled: type[Kind], direct: type[Kind]
+) -> tuple[type[Kind], ...]:
+    """The kinds of connection to try, in this order."""
+    if settings.pooler == "transaction" or (settings.pooler == "auto" and url in _pooled):
+        return (pooled,)
+    return (direct, pooled)
+
+
+def _orders(info: str) -> Iterator[str]:
+    """The connection string, and the same with each of its other hosts first."""
+    given = conninfo_to_dict(info)
+    lists = {key: str(given[key]).split(",") for key in ("host", "hostaddr", "port") if given.get(key)}
+    hosts = max(map(len, lists.values()), default=1)
+    yield info
+    for first in range(1, hosts):
+        turned = {
+            key: ",".join(all_[first:] + all_[:first]) for key, all_ in lists.items() if len(all_) == hosts
+        }
+        yield make_conninfo(info, **turned)
 
 
 def connection_string(url: str, *, name: str, settings: DatabaseSettings) -> str:
@@ -144,4 +260,5 @@ __all__ = [
     "connect",
     "connect_sync",
     "connection_string",
+    "is_pooled",
 ]

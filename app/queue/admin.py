@@ -23,6 +23,8 @@ Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED"]
 STATUSES: tuple[Status, ...] = ("PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED")
 PAGE_LIMIT = 1_000
 REDRIVE_BATCH = 100
+HOOK_PATIENCE = "SET LOCAL lock_timeout = '2s'"
+"""A hook that waits for a lock holds up only its own job."""
 _LAST_ID = 2**63 - 1
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
@@ -244,6 +246,7 @@ async def _settle_batch(connection: Connection, registry: Registry, jobs: list[i
     """All in one transaction, or, when a hook raises, each in its own."""
     try:
         async with _flushed(connection):
+            await connection.execute(HOOK_PATIENCE)
             ended = await _cancel_waiting(connection, registry, jobs)
             await AdminStore(connection).forget_cancels(jobs)
     except Exception as error:

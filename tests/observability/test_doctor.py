@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.config import DatabaseSettings, Settings, WorkerSettings
+from app.config import Settings, WorkerSettings
 from app.database.connect import connect
 from app.observability.doctor import examination, server, storage, wakeups, work
 from app.observability.doctor.examination import count_checks, examine
@@ -284,16 +284,18 @@ async def test_a_transaction_pooler_needs_another_way_for_listen(
 
     monkeypatch.setattr(wakeups, "look_for_pooler", moved)
     finding = await found(wakeups.check_pooler, db_url)
-    assert (finding.verdict, finding.remedy) == ("fail", wakeups.DIRECT)
+    assert (finding.verdict, finding.remedy) == ("warn", wakeups.DIRECT)
     other = db_url + "&keepalives=1"
-    assert (await found(wakeups.check_pooler, db_url, listen_url=other)).verdict == "warn"
-    unprepared = Settings(database=DatabaseSettings(prepared_statements=False))
-    good = await found(wakeups.check_pooler, db_url, listen_url=other, settings=unprepared)
-    assert good.verdict == "ok"
-    polling = Settings(
-        worker=WorkerSettings(mode="poll"), database=DatabaseSettings(prepared_statements=False)
-    )
+    assert (await found(wakeups.check_pooler, db_url, listen_url=other)).verdict == "ok"
+    polling = Settings(worker=WorkerSettings(mode="poll"))
     assert (await found(wakeups.check_pooler, db_url, settings=polling)).verdict == "ok"
+
+
+async def test_nothing_listens_through_a_pooler(db_url: str) -> None:
+    with Masking(db_url) as pooler:
+        finding = await found(wakeups.check_notify, db_url, listen_url=pooler.url)
+    assert (finding.verdict, finding.remedy) == ("warn", wakeups.DIRECT)
+    assert "pooler" in finding.text
 
 
 async def test_notifications_that_do_not_arrive_are_named(

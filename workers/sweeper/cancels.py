@@ -18,5 +18,4 @@ class SettleCancels(Step):
 
     async def run_once(self, connection: BoundedAsyncConnection) -> Moved:
         """End what is asked for."""
-        await connection.execute("SET lock_timeout = '2s'")  # a hook that waits holds up only its own job
         return Moved(await settle_cancels(connection, self.registry, most=self.batch))

@@ -7,9 +7,10 @@ from time import monotonic
 
 from psycopg import sql
 
-from app.database.connect import connect
+from app.database.connect import connect, is_pooled
 from app.database.deadline import BoundedAsyncConnection
-from app.observability.doctor.finding import Finding, Patient
+from app.observability.doctor.finding import Finding, Patient, Verdict
+from app.queue.wake import STEADY
 
 ROUNDS = 5
 PATIENCE_SECONDS = 2.0
@@ -55,12 +56,8 @@ async def check_pooler(patient: Patient) -> Finding:
     if kind == "session":
         return Finding("pooler", "ok", text, facts=facts)
     if patient.listen_url == patient.url and patient.settings.worker.mode != "poll":
-        return Finding("pooler", "fail", f"{text}, and LISTEN goes through it", DIRECT, facts)
-    if patient.settings.database.prepared_statements:
-        remedy = (
-            "TANDEM_DATABASE__PREPARED_STATEMENTS=false before PgBouncer 1.21; give workers a direct address"
-        )
-        return Finding("pooler", "warn", text, remedy, facts)
+        text = f"{text}, and LISTEN would go through it: idle workers look every {STEADY:g} s"
+        return Finding("pooler", "warn", text, DIRECT, facts)
     return Finding("pooler", "ok", f"{text}; LISTEN goes another way", facts=facts)
 
 
@@ -70,6 +67,11 @@ async def check_notify(patient: Patient) -> Finding:
     async with await connect(
         patient.listen_url, name="doctor", settings=patient.settings.database
     ) as listener:
+        if is_pooled(listener):  # LISTEN would stay with a server process that other clients get next
+            verdict: Verdict = "ok" if patient.settings.worker.mode == "poll" else "warn"
+            return Finding(
+                "notify", verdict, "not tried: the address for LISTEN leads through a pooler", DIRECT
+            )
         await listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
         heard: list[float] = []
         for _ in range(ROUNDS):
