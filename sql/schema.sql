@@ -114,19 +114,28 @@ DECLARE
     answer record;
     at timestamptz;
     id bigint;
+    mark text := 'tandem.wake_' || tandem.wake_lane(queue);
+    xid text;
+    wakes boolean;
 BEGIN
     IF octet_length(payload::text) > 262144 THEN
         RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
+            kind := tandem.refuse_job(kind, queue, priority, partition_key);
+        END IF;
+        -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
+        xid := pg_current_xact_id();
+        wakes := current_setting(mark, true) IS DISTINCT FROM xid;
+        IF wakes THEN mark := set_config(mark, xid, true); END IF;
         at := tandem.clock();
         id := nextval('tandem.job_id');
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
-        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
@@ -162,9 +171,11 @@ BEGIN
             FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
     END IF;
     WITH input AS MATERIALIZED (
-        SELECT nextval('tandem.job_id') AS id, c.kind, c.payload, coalesce(c.queue, 'default') AS queue,
-               coalesce(c.priority, 5::smallint) AS priority, c.run_at, c.partition_key, c.event_id, c.policy, c.context
-        FROM (SELECT s.kind, s.payload, s.queue, s.priority, s.run_at, s.partition_key, s.event_id, s.policy, s.context
+        SELECT nextval('tandem.job_id') AS id, c.payload, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
+               c.context, CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
+                               THEN tandem.refuse_job(c.kind, c.queue, c.priority, c.partition_key) ELSE c.kind END AS kind
+        FROM (SELECT s.kind, s.payload, coalesce(s.queue, 'default') AS queue, coalesce(s.priority, 5::smallint) AS priority,
+                     s.run_at, s.partition_key, s.event_id, s.policy, s.context
               FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
     ), written AS (
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
@@ -308,6 +319,10 @@ CROSS JOIN LATERAL (VALUES
 WHERE r.holds ORDER BY r.rank
 $_$;
 
+CREATE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partition_key text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((kind COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(kind) <= 63) AND ((queue COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(queue) <= 63) AND ((priority >= 0) AND (priority <= 9)) AND COALESCE(((length(partition_key) >= 1) AND (length(partition_key) <= 255)), true));
+
 CREATE TABLE tandem.blocked (
     partition_key text NOT NULL COLLATE pg_catalog."C",
     priority smallint NOT NULL,
@@ -354,11 +369,7 @@ CREATE TABLE tandem.job (
     partition_key text COLLATE pg_catalog."C",
     payload jsonb NOT NULL,
     policy jsonb,
-    context jsonb,
-    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
-    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
-    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
-    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+    context jsonb
 )
 PARTITION BY RANGE (id);
 
@@ -376,12 +387,15 @@ CREATE TABLE tandem.ready (
     attempt smallint NOT NULL,
     crashes smallint NOT NULL,
     suspect boolean NOT NULL,
+    wakes boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
     partition_key text COLLATE pg_catalog."C"
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
 
 COMMENT ON TABLE tandem.ready IS 'Jobs that may be claimed now; pos only grows, whatever re-enters takes a fresh one';
+
+COMMENT ON COLUMN tandem.ready.wakes IS 'the first of its transaction and lane: a deferred trigger wakes the lane at commit';
 
 CREATE TABLE tandem.scheduled (
     next_attempt_at timestamp with time zone NOT NULL,
@@ -407,10 +421,12 @@ CREATE FUNCTION tandem.insert_jobs(at timestamp with time zone, ids bigint[], ki
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 WITH input AS MATERIALIZED (
-    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
-           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    SELECT u.id, CASE WHEN tandem.fits_job(u.kind, d.queue, d.priority, u.partition_key) IS FALSE
+                      THEN tandem.refuse_job(u.kind, d.queue, d.priority, u.partition_key) ELSE u.kind END AS kind,
+           u.payload, d.queue, d.priority, u.run_at, u.partition_key, u.event_id, u.policy, u.context
     FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
         AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    CROSS JOIN LATERAL (SELECT coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority) AS d
     WHERE u.id IS NOT NULL
 ), written AS (
     INSERT INTO tandem.job
@@ -493,6 +509,25 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.refuse_job(kind text, queue text, priority integer, partition_key text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT tandem.fits_job(kind, 'default', 5, NULL) THEN
+        RAISE EXCEPTION 'kind "%" is not a name', kind USING ERRCODE = 'check_violation', CONSTRAINT = 'job_kind_name',
+            HINT = 'Lower-case letters, digits, ''_'', ''.'', ''-'', a letter first, at most 63.';
+    ELSIF NOT tandem.fits_job('test', queue, 5, NULL) THEN
+        RAISE EXCEPTION 'queue "%" is not a name', queue USING ERRCODE = 'check_violation', CONSTRAINT = 'job_queue_name',
+            HINT = 'Lower-case letters, digits, ''_'', ''.'', ''-'', a letter first, at most 63.';
+    ELSIF priority NOT BETWEEN 0 AND 9 THEN
+        RAISE EXCEPTION 'priority % is not from 0 to 9', priority USING ERRCODE = 'check_violation', CONSTRAINT = 'job_priority';
+    END IF;
+    RAISE EXCEPTION 'a partition key has 1 to 255 characters, not %', length(partition_key)
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'job_partition_key';
+END
+$$;
+
 CREATE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -520,9 +555,9 @@ DECLARE
     xid text := pg_current_xact_id()::text;
     place tid;
 BEGIN
-    IF split_part(coalesce(current_setting(mark, true), ''), ' ', 1) <> xid THEN
+    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
         INSERT INTO tandem.wake_request (lane) VALUES (lane) RETURNING ctid INTO place;
-        PERFORM set_config(mark, xid || ' ' || place, true);
+        PERFORM set_config(mark, xid, true), set_config('tandem.request_' || lane, place::text, true);
     END IF;
 END
 $$;
@@ -531,12 +566,27 @@ CREATE FUNCTION tandem.wake_lane(queue text) RETURNS integer
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN (hashtext(queue) & 31);
 
+CREATE FUNCTION tandem.wake_ready() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    lane integer := tandem.wake_lane(NEW.queue);
+BEGIN
+    -- As in tandem.wake, without its loop.
+    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+        PERFORM pg_notify('tandem_wake_' || lane, '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION tandem.wake_requested() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    place text := split_part(coalesce(current_setting('tandem.wake_' || NEW.lane, true), ''), ' ', 2);
+    place text := coalesce(current_setting('tandem.request_' || NEW.lane, true), '');
 BEGIN
     -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
     DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;
@@ -1236,11 +1286,7 @@ CREATE TABLE tandem.job_0 (
     partition_key text COLLATE pg_catalog."C",
     payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
     policy jsonb,
-    context jsonb,
-    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
-    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
-    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
-    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+    context jsonb
 );
 
 COMMENT ON COLUMN tandem.job_0.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
@@ -1257,11 +1303,7 @@ CREATE TABLE tandem.job_1 (
     partition_key text COLLATE pg_catalog."C",
     payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
     policy jsonb,
-    context jsonb,
-    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
-    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
-    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
-    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+    context jsonb
 );
 
 COMMENT ON COLUMN tandem.job_1.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
@@ -1285,11 +1327,7 @@ CREATE TABLE tandem.job_kept (
     partition_key text COLLATE pg_catalog."C",
     payload jsonb CONSTRAINT job_payload_not_null NOT NULL,
     policy jsonb,
-    context jsonb,
-    CONSTRAINT job_kind_name CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
-    CONSTRAINT job_partition_key CHECK (((length(partition_key) >= 1) AND (length(partition_key) <= 255))),
-    CONSTRAINT job_priority CHECK (((priority >= 0) AND (priority <= 9))),
-    CONSTRAINT job_queue_name CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+    context jsonb
 );
 
 CREATE TABLE tandem.key (
@@ -1658,6 +1696,8 @@ CREATE TRIGGER customer_audit_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON
 CREATE TRIGGER customer_price_lists_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_price_lists FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
 
 CREATE TRIGGER customer_usage_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_usage FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
+
+CREATE CONSTRAINT TRIGGER ready_wakes AFTER INSERT ON tandem.ready DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.wakes) EXECUTE FUNCTION tandem.wake_ready();
 
 CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
-from .batch import OnConflict, answers, one_job, parameters
+from .batch import OnConflict, answers, one_job, parameters, plain_parameters
 from .bulk import copy_async
 from .job import Enqueued, Job, Unique
 from .places import AsyncPlace, run_async
-from .statements import ENQUEUE_JOBS
+from .statements import ENQUEUE_JOB, ENQUEUE_JOBS
 
 
 @overload
@@ -38,7 +38,10 @@ async def enqueue(
     place: AsyncPlace, kind: str | Job, payload: Any = None, *, wake: bool = True, **options: Any
 ) -> Enqueued:
     """Enqueue one job in `place`'s transaction; see `tandem.enqueue`."""
-    return (await enqueue_many(place, [one_job(kind, payload, options)], wake=wake))[0]
+    job = one_job(kind, payload, options)
+    if wake and (plain := plain_parameters(job)) is not None:
+        return Enqueued((await run_async(place, ENQUEUE_JOB, plain))[0][0], created=True)
+    return (await enqueue_many(place, [job], wake=wake))[0]
 
 
 async def enqueue_many(

@@ -5,9 +5,12 @@ from typing import Any, Literal
 
 from .encoding import encode_json
 from .errors import InvalidInput, UniqueConflict
-from .job import BATCH_LIMIT, POLICY_LIMIT_BYTES, Enqueued, Job
+from .job import BATCH_LIMIT, DEFAULT_PRIORITY, DEFAULT_QUEUE, POLICY_LIMIT_BYTES, Enqueued, Job
 
 OnConflict = Literal["raise", "report"]
+
+SMALL = 4096
+"""Characters of a payload that stay within tandem.enqueue()'s limit however they are spelled (1e308: 309 digits)."""
 
 
 def one_job(kind: str | Job, payload: Any, options: dict[str, Any]) -> Job:
@@ -21,23 +24,42 @@ def one_job(kind: str | Job, payload: Any, options: dict[str, Any]) -> Job:
     return kind
 
 
+def plain_parameters(job: Job) -> dict[str, Any] | None:
+    """A job for the statement of one plain job; None when it needs the other one. Raises InvalidInput."""
+    if job.unique is not None or job.run_at is not None:
+        return None
+    payload = job.body()
+    if len(payload) > SMALL:
+        return None
+    return {
+        "kind": job.kind,
+        "payload": payload,
+        "queue": job.queue,
+        "priority": job.priority,
+        "partition_key": job.partition_key,
+        "event_id": job.event_id,
+        "policy": small_json(job.policy, "policy"),
+        "context": small_json(job.context, "context"),
+    }
+
+
 def parameters(jobs: Sequence[Job], *, wake: bool) -> dict[str, Any]:
-    """The statement's arrays; a column that no job uses goes as NULL. Raises InvalidInput."""
+    """The statement's arrays; a column that holds nothing but its default goes as NULL. Raises InvalidInput."""
     if len(jobs) > BATCH_LIMIT:
         raise InvalidInput(
             "batch-too-large",
             f"{len(jobs)} jobs in one call, the limit is {BATCH_LIMIT}: use enqueue_copy, or several calls",
         )
 
-    def column(values: list[Any]) -> list[Any] | None:
-        return values if any(value is not None for value in values) else None
+    def column(values: list[Any], default: object = None) -> list[Any] | None:
+        return None if values.count(default) == len(values) else values
 
     uniques = [job.unique for job in jobs]
     return {
         "kinds": [job.kind for job in jobs],
         "payloads": [job.body() for job in jobs],
-        "queues": [job.queue for job in jobs],
-        "priorities": [job.priority for job in jobs],
+        "queues": column([job.queue for job in jobs], DEFAULT_QUEUE),
+        "priorities": column([job.priority for job in jobs], DEFAULT_PRIORITY),
         "run_ats": column([job.run_at for job in jobs]),
         "partition_keys": column([job.partition_key for job in jobs]),
         "event_ids": column([job.event_id for job in jobs]),

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
-from .batch import OnConflict, answers, one_job, parameters
+from .batch import OnConflict, answers, one_job, parameters, plain_parameters
 from .job import Enqueued, Job, Unique
 from .places import SyncPlace, run
-from .statements import ENQUEUE_JOBS
+from .statements import ENQUEUE_JOB, ENQUEUE_JOBS
 
 
 @overload
@@ -40,7 +40,10 @@ def enqueue(
     `place` is a psycopg connection, or SQLAlchemy's Connection or Session on psycopg. See `Job` for the options and
     their limits, `enqueue_many` for `wake` and what is raised.
     """
-    return enqueue_many(place, [one_job(kind, payload, options)], wake=wake)[0]
+    job = one_job(kind, payload, options)
+    if wake and (plain := plain_parameters(job)) is not None:
+        return Enqueued(run(place, ENQUEUE_JOB, plain)[0][0], created=True)
+    return enqueue_many(place, [job], wake=wake)[0]
 
 
 def enqueue_many(

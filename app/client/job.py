@@ -17,6 +17,7 @@ NAME = re.compile(r"[a-z][a-z0-9_.-]{0,62}\Z")
 PRIORITIES = range(10)
 """0 is the least urgent band, 9 the most; 5 is the default."""
 DEFAULT_PRIORITY = 5
+DEFAULT_QUEUE = "default"
 PAYLOAD_LIMIT_BYTES = 256 * 1024
 POLICY_LIMIT_BYTES = 8 * 1024
 BATCH_LIMIT = 1_000
@@ -62,7 +63,7 @@ class Job:
 
     kind: str
     payload: Any = field(default_factory=dict)
-    queue: str = "default"
+    queue: str = DEFAULT_QUEUE
     priority: int = DEFAULT_PRIORITY
     run_at: datetime | None = None
     partition_key: str | None = None

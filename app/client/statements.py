@@ -31,6 +31,7 @@ def load(package: str, name: str) -> Statement:
     return Statement(text.encode(), numbered, names)
 
 
+ENQUEUE_JOB = load(__package__, "enqueue_job")
 ENQUEUE_JOBS = load(__package__, "enqueue_jobs")
 BEGIN_COPY = load(__package__, "begin_copy")
 ENQUEUE_COPIED = load(__package__, "enqueue_copied")

@@ -13,19 +13,28 @@ DECLARE
     answer record;
     at timestamptz;
     id bigint;
+    mark text := 'tandem.wake_' || tandem.wake_lane(queue);
+    xid text;
+    wakes boolean;
 BEGIN
     IF octet_length(payload::text) > 262144 THEN
         RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
+            kind := tandem.refuse_job(kind, queue, priority, partition_key);
+        END IF;
+        -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
+        xid := pg_current_xact_id();
+        wakes := current_setting(mark, true) IS DISTINCT FROM xid;
+        IF wakes THEN mark := set_config(mark, xid, true); END IF;
         at := tandem.clock();
         id := nextval('tandem.job_id');
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
-        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(

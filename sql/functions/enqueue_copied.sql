@@ -20,9 +20,11 @@ BEGIN
             FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
     END IF;
     WITH input AS MATERIALIZED (
-        SELECT nextval('tandem.job_id') AS id, c.kind, c.payload, coalesce(c.queue, 'default') AS queue,
-               coalesce(c.priority, 5::smallint) AS priority, c.run_at, c.partition_key, c.event_id, c.policy, c.context
-        FROM (SELECT s.kind, s.payload, s.queue, s.priority, s.run_at, s.partition_key, s.event_id, s.policy, s.context
+        SELECT nextval('tandem.job_id') AS id, c.payload, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
+               c.context, CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
+                               THEN tandem.refuse_job(c.kind, c.queue, c.priority, c.partition_key) ELSE c.kind END AS kind
+        FROM (SELECT s.kind, s.payload, coalesce(s.queue, 'default') AS queue, coalesce(s.priority, 5::smallint) AS priority,
+                     s.run_at, s.partition_key, s.event_id, s.policy, s.context
               FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
     ), written AS (
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)

@@ -7,10 +7,12 @@ CREATE OR REPLACE FUNCTION tandem.insert_jobs(
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 WITH input AS MATERIALIZED (
-    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
-           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    SELECT u.id, CASE WHEN tandem.fits_job(u.kind, d.queue, d.priority, u.partition_key) IS FALSE
+                      THEN tandem.refuse_job(u.kind, d.queue, d.priority, u.partition_key) ELSE u.kind END AS kind,
+           u.payload, d.queue, d.priority, u.run_at, u.partition_key, u.event_id, u.policy, u.context
     FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
         AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    CROSS JOIN LATERAL (SELECT coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority) AS d
     WHERE u.id IS NOT NULL
 ), written AS (
     INSERT INTO tandem.job

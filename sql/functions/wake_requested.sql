@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION tandem.wake_requested() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    place text := split_part(coalesce(current_setting('tandem.wake_' || NEW.lane, true), ''), ' ', 2);
+    place text := coalesce(current_setting('tandem.request_' || NEW.lane, true), '');
 BEGIN
     -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
     DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;

@@ -31,7 +31,7 @@ END
 $$;
 
 -- tandem.wake_at_commit(lane): wakes the lane when the calling transaction commits, once however often called.
--- For transactions whose commit we do not see. The row lives only inside the transaction; its place is remembered, so
+-- For transactions whose commit we do not see; tandem.enqueue marks its row in `ready` instead. The row lives only inside the transaction; its place is remembered, so
 -- that its removal never reads the dead rows of others (they pile up while somebody holds an old snapshot).
 CREATE OR REPLACE FUNCTION tandem.wake_at_commit(lane integer) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -41,9 +41,9 @@ DECLARE
     xid text := pg_current_xact_id()::text;
     place tid;
 BEGIN
-    IF split_part(coalesce(current_setting(mark, true), ''), ' ', 1) <> xid THEN
+    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
         INSERT INTO tandem.wake_request (lane) VALUES (lane) RETURNING ctid INTO place;
-        PERFORM set_config(mark, xid || ' ' || place, true);
+        PERFORM set_config(mark, xid, true), set_config('tandem.request_' || lane, place::text, true);
     END IF;
 END
 $$;
@@ -53,12 +53,56 @@ CREATE OR REPLACE FUNCTION tandem.wake_requested() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    place text := split_part(coalesce(current_setting('tandem.wake_' || NEW.lane, true), ''), ' ', 2);
+    place text := coalesce(current_setting('tandem.request_' || NEW.lane, true), '');
 BEGIN
     -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
     DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;
     PERFORM tandem.wake(ARRAY[NEW.lane]);
     RETURN NULL;
+END
+$$;
+
+-- Trigger function of `ready`, for the rows that tandem.enqueue marked: wakes their lane when the transaction commits.
+CREATE OR REPLACE FUNCTION tandem.wake_ready() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    lane integer := tandem.wake_lane(NEW.queue);
+BEGIN
+    -- As in tandem.wake, without its loop.
+    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+        PERFORM pg_notify('tandem_wake_' || lane, '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- tandem.fits_job(kind, queue, priority, partition_key): whether a job may be called this. Internal; true or NULL passes.
+-- A function that the planner writes out where it stands, and not CHECK constraints of the table: those are read from
+-- the catalog again by every statement, a third of what one enqueue cost (docs/adr/0009).
+CREATE OR REPLACE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partition_key text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN kind COLLATE "C" ~ '^[a-z][a-z0-9_.-]*$' AND length(kind) <= 63
+   AND queue COLLATE "C" ~ '^[a-z][a-z0-9_.-]*$' AND length(queue) <= 63
+   AND priority BETWEEN 0 AND 9 AND coalesce(length(partition_key) BETWEEN 1 AND 255, true);
+
+-- tandem.refuse_job(kind, queue, priority, partition_key): raises check_violation (23514) for what tandem.fits_job
+-- does not let pass, and names it. Internal. Its type is that of a kind, so that it can stand where one is expected.
+CREATE OR REPLACE FUNCTION tandem.refuse_job(kind text, queue text, priority integer, partition_key text) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT tandem.fits_job(kind, 'default', 5, NULL) THEN
+        RAISE EXCEPTION 'kind "%" is not a name', kind USING ERRCODE = 'check_violation', CONSTRAINT = 'job_kind_name',
+            HINT = 'Lower-case letters, digits, ''_'', ''.'', ''-'', a letter first, at most 63.';
+    ELSIF NOT tandem.fits_job('test', queue, 5, NULL) THEN
+        RAISE EXCEPTION 'queue "%" is not a name', queue USING ERRCODE = 'check_violation', CONSTRAINT = 'job_queue_name',
+            HINT = 'Lower-case letters, digits, ''_'', ''.'', ''-'', a letter first, at most 63.';
+    ELSIF priority NOT BETWEEN 0 AND 9 THEN
+        RAISE EXCEPTION 'priority % is not from 0 to 9', priority USING ERRCODE = 'check_violation', CONSTRAINT = 'job_priority';
+    END IF;
+    RAISE EXCEPTION 'a partition key has 1 to 255 characters, not %', length(partition_key)
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'job_partition_key';
 END
 $$;
 
@@ -83,10 +127,12 @@ CREATE OR REPLACE FUNCTION tandem.insert_jobs(
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 WITH input AS MATERIALIZED (
-    SELECT u.id, u.kind, u.payload, coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority,
-           u.run_at, u.partition_key, u.event_id, u.policy, u.context
+    SELECT u.id, CASE WHEN tandem.fits_job(u.kind, d.queue, d.priority, u.partition_key) IS FALSE
+                      THEN tandem.refuse_job(u.kind, d.queue, d.priority, u.partition_key) ELSE u.kind END AS kind,
+           u.payload, d.queue, d.priority, u.run_at, u.partition_key, u.event_id, u.policy, u.context
     FROM unnest(ids, kinds, payloads, queues, priorities, run_ats, partition_keys, event_ids, policies, contexts)
         AS u(id, kind, payload, queue, priority, run_at, partition_key, event_id, policy, context)
+    CROSS JOIN LATERAL (SELECT coalesce(u.queue, 'default') AS queue, coalesce(u.priority, 5::smallint) AS priority) AS d
     WHERE u.id IS NOT NULL
 ), written AS (
     INSERT INTO tandem.job
@@ -209,19 +255,28 @@ DECLARE
     answer record;
     at timestamptz;
     id bigint;
+    mark text := 'tandem.wake_' || tandem.wake_lane(queue);
+    xid text;
+    wakes boolean;
 BEGIN
     IF octet_length(payload::text) > 262144 THEN
         RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue));
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
+            kind := tandem.refuse_job(kind, queue, priority, partition_key);
+        END IF;
+        -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
+        xid := pg_current_xact_id();
+        wakes := current_setting(mark, true) IS DISTINCT FROM xid;
+        IF wakes THEN mark := set_config(mark, xid, true); END IF;
         at := tandem.clock();
         id := nextval('tandem.job_id');
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
-        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key);
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
@@ -294,9 +349,11 @@ BEGIN
             FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
     END IF;
     WITH input AS MATERIALIZED (
-        SELECT nextval('tandem.job_id') AS id, c.kind, c.payload, coalesce(c.queue, 'default') AS queue,
-               coalesce(c.priority, 5::smallint) AS priority, c.run_at, c.partition_key, c.event_id, c.policy, c.context
-        FROM (SELECT s.kind, s.payload, s.queue, s.priority, s.run_at, s.partition_key, s.event_id, s.policy, s.context
+        SELECT nextval('tandem.job_id') AS id, c.payload, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
+               c.context, CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
+                               THEN tandem.refuse_job(c.kind, c.queue, c.priority, c.partition_key) ELSE c.kind END AS kind
+        FROM (SELECT s.kind, s.payload, coalesce(s.queue, 'default') AS queue, coalesce(s.priority, 5::smallint) AS priority,
+                     s.run_at, s.partition_key, s.event_id, s.policy, s.context
               FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
     ), written AS (
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
@@ -404,5 +461,8 @@ $$;
 
 CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
+
+CREATE CONSTRAINT TRIGGER ready_wakes AFTER INSERT ON tandem.ready DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.wakes) EXECUTE FUNCTION tandem.wake_ready();
 
 SELECT tandem.add_partition(0), tandem.add_partition(1);

@@ -8,15 +8,16 @@ CREATE TABLE tandem.job (
     id            bigint      NOT NULL,
     created_at    timestamptz NOT NULL,
     event_id      uuid,
-    priority      smallint    NOT NULL CONSTRAINT job_priority CHECK (priority BETWEEN 0 AND 9),
-    queue         text COLLATE "C" NOT NULL CONSTRAINT job_queue_name CHECK (queue ~ '^[a-z][a-z0-9_.-]{0,62}$'),
-    kind          text COLLATE "C" NOT NULL CONSTRAINT job_kind_name CHECK (kind ~ '^[a-z][a-z0-9_.-]{0,62}$'),
-    partition_key text COLLATE "C" CONSTRAINT job_partition_key CHECK (length(partition_key) BETWEEN 1 AND 255),
+    priority      smallint    NOT NULL,
+    queue         text COLLATE "C" NOT NULL,
+    kind          text COLLATE "C" NOT NULL,
+    partition_key text COLLATE "C",
     payload       jsonb       NOT NULL,
     policy        jsonb,
     context       jsonb,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+-- What a name looks like is checked by the functions that write jobs (tandem.fits_job), not by constraints.
 COMMENT ON TABLE tandem.job IS 'What is to be done: immutable, partitioned by ranges of ids, dropped by retention';
 COMMENT ON COLUMN tandem.job.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
 COMMENT ON COLUMN tandem.job.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
@@ -29,12 +30,14 @@ CREATE TABLE tandem.ready (
     attempt       smallint    NOT NULL,
     crashes       smallint    NOT NULL,
     suspect       boolean     NOT NULL,
+    wakes         boolean     NOT NULL DEFAULT false,
     queue         text COLLATE "C" NOT NULL,
     partition_key text COLLATE "C",
     PRIMARY KEY (queue, priority, pos),
     CONSTRAINT ready_job UNIQUE (job_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 COMMENT ON TABLE tandem.ready IS 'Jobs that may be claimed now; pos only grows, whatever re-enters takes a fresh one';
+COMMENT ON COLUMN tandem.ready.wakes IS 'the first of its transaction and lane: a deferred trigger wakes the lane at commit';
 
 CREATE TABLE tandem.lease (
     job_id        bigint      NOT NULL PRIMARY KEY,

@@ -1,5 +1,7 @@
 """The deferred wake-up: one row and one probe per transaction and lane, and none of it outlives the transaction."""
 
+from typing import LiteralString
+
 import psycopg
 from psycopg.rows import tuple_row
 
@@ -7,11 +9,12 @@ from app.database.deadline import BoundedConnection
 from app.queue.enqueue import enqueue, enqueue_many
 from app.queue.job import NewJob
 
-REQUESTS = "SELECT count(*) FROM tandem.wake_request"
+ROWS = "SELECT count(*) FROM tandem.wake_request"
+ASKED = "SELECT (SELECT count(*) FROM tandem.wake_request) + (SELECT count(*) FROM tandem.ready WHERE wakes)"
 
 
-def requests(connection: psycopg.Connection[tuple[int, ...]]) -> int:
-    row = connection.cursor(row_factory=tuple_row).execute(REQUESTS).fetchone()
+def requests(connection: psycopg.Connection[tuple[int, ...]], query: LiteralString = ASKED) -> int:
+    row = connection.cursor(row_factory=tuple_row).execute(query).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -20,7 +23,7 @@ def test_one_request_per_transaction_and_lane(tx: BoundedConnection) -> None:
     for _ in range(3):
         enqueue(tx, NewJob("test"))
     enqueue_many(tx, [NewJob("test"), NewJob("test")])
-    tx.execute("SELECT tandem.enqueue('test')")
+    tx.execute("SELECT tandem.enqueue('test'), tandem.wake_at_commit(tandem.wake_lane('default'))")
     assert requests(tx) == 1
     enqueue(tx, NewJob("test", queue="conversations"))
     assert requests(tx) == 2
@@ -35,15 +38,34 @@ def test_a_savepoint_takes_its_request_back_and_the_next_enqueue_makes_another(t
     assert requests(tx) == 1
 
 
+def test_a_batch_before_a_single_job_asks_for_both(tx: BoundedConnection) -> None:
+    enqueue_many(tx, [NewJob("test"), NewJob("test")])
+    enqueue(tx, NewJob("test"))
+    assert requests(tx) == 1
+
+
+def test_the_lane_is_woken_although_the_marked_job_is_gone_at_the_commit(db_url: str) -> None:
+    with psycopg.connect(db_url) as connection, psycopg.connect(db_url, autocommit=True) as sleeper:
+        sleeper.execute("SELECT pg_advisory_lock_shared(1413565006, tandem.wake_lane('default'))")
+        sleeper.execute("DO $$ BEGIN EXECUTE 'LISTEN tandem_wake_' || tandem.wake_lane('default'); END $$")
+        first = enqueue(connection, NewJob("test"))
+        enqueue(connection, NewJob("test"))
+        connection.execute("DELETE FROM tandem.ready WHERE job_id = %s", (first.job_id,))
+        assert list(sleeper.notifies(timeout=0)) == []
+        connection.commit()
+        assert len(list(sleeper.notifies(timeout=10, stop_after=1))) == 1
+
+
 def test_the_commit_removes_the_request(db_url: str) -> None:
     with psycopg.connect(db_url) as connection:
         for round in range(3):
-            enqueue(connection, NewJob("test", {"round": round}))
+            enqueue_many(connection, [NewJob("test", {"round": round})] * 2)
             connection.execute("SAVEPOINT here")
-            enqueue(connection, NewJob("test", queue="other"))
+            enqueue_many(connection, [NewJob("test", queue="other")] * 2)
             connection.execute("RELEASE here")
+            assert requests(connection, ROWS) == 2
             connection.commit()
-            assert requests(connection) == 0
+            assert requests(connection, ROWS) == 0
             connection.commit()
 
 

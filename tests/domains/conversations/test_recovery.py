@@ -25,6 +25,7 @@ from tests.support.waiting import eventually_async
 @pytest.mark.parametrize("mode", ["hybrid", "poll"])
 async def test_a_lost_notification_only_costs_the_time_until_the_next_look(db_url: str, mode: str) -> None:
     write(db_url, "ALTER TABLE tandem.wake_request DISABLE TRIGGER USER")
+    write(db_url, "ALTER TABLE tandem.ready DISABLE TRIGGER USER")
     async with serving(db_url) as client, working(db_url, mode=mode, poll_seconds=0.3) as worker:
         await eventually_async(lambda: worker.inbox.free_slots == len(worker.slots.slots))
         await end(client)
