@@ -40,8 +40,7 @@ def add_handlers(registry: Registry, name: str, settings: Settings, sessions: Se
             "no-handlers", f"handlers {name!r}: {error}; write module:name, and put the module on PYTHONPATH"
         ) from error
     if isinstance(found, Registry):
-        for kind in found:
-            registry.add(kind)
+        registry.include(found)
     elif callable(found):
         found(registry, sessions=sessions, settings=settings)
     else:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app.api import health, jobs, openapi, problems
+from app.api import health, jobs, openapi, problems, schedules
 from app.api.access import Access
 from app.api.cursor import Cursors
 from app.api.edge import Edge
@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.add_middleware(Edge)
     app.include_router(conversations)
     app.include_router(jobs.router)
+    app.include_router(schedules.router)
     app.include_router(health.router)
     app.add_route("/metrics", scrape, include_in_schema=False)
     return app

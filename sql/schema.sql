@@ -319,6 +319,36 @@ CROSS JOIN LATERAL (VALUES
 WHERE r.holds ORDER BY r.rank
 $_$;
 
+CREATE FUNCTION tandem.fire_schedule(name text, expected timestamp with time zone, ticks timestamp with time zone[], next timestamp with time zone) RETURNS TABLE(tick timestamp with time zone, job_id bigint)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    s tandem.schedule;
+    one timestamptz;
+    made bigint;
+BEGIN
+    UPDATE tandem.schedule AS u SET next_tick_at = fire_schedule.next, last_tick_at = ticks[cardinality(ticks)]
+    WHERE u.name = fire_schedule.name AND u.next_tick_at = expected AND u.paused_at IS NULL
+      AND ticks[cardinality(ticks)] <= tandem.clock() RETURNING u.* INTO s;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOREACH one IN ARRAY ticks LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM tandem.schedule_tick AS t WHERE t.schedule = s.name AND t.tick = one);
+        SELECT e.job_id INTO made FROM tandem.enqueue_jobs(
+            ARRAY[s.kind], ARRAY[s.payload], ARRAY[s.queue], ARRAY[s.priority], NULL, ARRAY[s.partition_key], NULL, NULL,
+            ARRAY[jsonb_build_object('schedule', s.name, 'tick', to_char(one AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))],
+            CASE WHEN NOT s.overlap THEN ARRAY['schedule ' || s.name] END, ARRAY['unfinished']) AS e;
+        INSERT INTO tandem.schedule_tick (schedule, tick, job_id, fired_at) VALUES (s.name, one, made, tandem.clock());
+        tick := one;
+        job_id := made;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partition_key text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (((kind COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(kind) <= 63) AND ((queue COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(queue) <= 63) AND ((priority >= 0) AND (priority <= 9)) AND COALESCE(((length(partition_key) >= 1) AND (length(partition_key) <= 255)), true));
@@ -1394,16 +1424,37 @@ CREATE TABLE tandem.schedule (
     cron text NOT NULL,
     timezone text DEFAULT 'UTC'::text NOT NULL,
     kind text NOT NULL COLLATE pg_catalog."C",
-    queue text NOT NULL COLLATE pg_catalog."C",
+    queue text DEFAULT 'default'::text NOT NULL COLLATE pg_catalog."C",
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    priority smallint DEFAULT 5 NOT NULL,
+    partition_key text COLLATE pg_catalog."C",
     missed text DEFAULT 'coalesce'::text NOT NULL,
+    overlap boolean DEFAULT true NOT NULL,
+    source text DEFAULT 'operator'::text NOT NULL,
     paused_at timestamp with time zone,
-    next_fire_at timestamp with time zone,
+    paused_by text,
+    next_tick_at timestamp with time zone NOT NULL,
+    last_tick_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT schedule_missed CHECK ((missed = ANY (ARRAY['coalesce'::text, 'catch_up'::text])))
+    CONSTRAINT schedule_kind CHECK ((kind ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT schedule_missed CHECK ((missed = ANY (ARRAY['coalesce'::text, 'catch_up'::text]))),
+    CONSTRAINT schedule_name CHECK ((name ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT schedule_priority CHECK (((priority >= 0) AND (priority <= 9))),
+    CONSTRAINT schedule_queue CHECK ((queue ~ '^[a-z][a-z0-9_.-]{0,62}$'::text)),
+    CONSTRAINT schedule_source CHECK ((source = ANY (ARRAY['code'::text, 'operator'::text])))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE tandem.schedule IS 'Cron entries; whoever moves next_tick_at on makes the jobs of the ticks it passes';
+
+CREATE TABLE tandem.schedule_tick (
+    schedule text NOT NULL COLLATE pg_catalog."C",
+    tick timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    fired_at timestamp with time zone NOT NULL
 );
 
-COMMENT ON TABLE tandem.schedule IS 'Cron entries';
+COMMENT ON TABLE tandem.schedule_tick IS 'One row per tick that fired, and the job it made';
 
 CREATE TABLE tandem.unique_key (
     scope text NOT NULL COLLATE pg_catalog."C",
@@ -1588,6 +1639,9 @@ ALTER TABLE ONLY tandem.ready
 
 ALTER TABLE ONLY tandem.schedule
     ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.schedule_tick
+    ADD CONSTRAINT schedule_tick_pkey PRIMARY KEY (schedule, tick);
 
 ALTER TABLE ONLY tandem.scheduled
     ADD CONSTRAINT scheduled_job UNIQUE (job_id);

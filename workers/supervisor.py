@@ -27,6 +27,7 @@ from app.database.reconnecting import Open, Reconnecting
 from app.errors import ConfigurationError
 from app.queue.claim import Floors
 from app.queue.kinds import Registry
+from app.queue.schedules import declare_schedules
 from app.queue.store import PINNED_PLANS, Store
 from workers.executor import Executor, Stop
 from workers.finisher import Finisher
@@ -270,6 +271,7 @@ class Supervisor:
                     for kind in self.registry
                 ]
             )
+        await declare_schedules(store.connection, self.registry.schedules)
         await store.register_worker(
             worker=self.id,
             name=self.name,

@@ -16,7 +16,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}\Z")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-def _plain_number(value: object) -> object:
+def plain_number(value: object) -> object:
     """Digits only: pydantic would also take signs, spaces and 5.0."""
     if isinstance(value, str) and not _NUMBER.match(value):
         raise ValueError("is not a number")
@@ -37,7 +37,7 @@ class JobFilter(BaseModel):
     status: Status | None = Field(default=None, description="Only jobs of this status")
     kind: Name | None = Field(default=None, description="Only jobs of this kind")
     queue: Name | None = Field(default=None, description="Only jobs of this queue")
-    limit: Annotated[int, BeforeValidator(_plain_number), Field(ge=1, le=PAGE_LIMIT)] = 50
+    limit: Annotated[int, BeforeValidator(plain_number), Field(ge=1, le=PAGE_LIMIT)] = 50
     cursor: str | None = Field(
         default=None, description="next_cursor of the page before, with the same filters"
     )

@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 from typer._completion_classes import completion_init
 
-from app.cli import api, completion, db, dlq, doctor, jobs, modes, queues, sweep, up, worker
+from app.cli import api, completion, cron, db, dlq, doctor, jobs, modes, queues, sweep, up, worker
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
@@ -21,6 +21,7 @@ COMMANDS = [
     db.register,
     jobs.register,
     queues.register,
+    cron.register,
     dlq.register,
     doctor.register,
     modes.register,

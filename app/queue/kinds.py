@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from pydantic import TypeAdapter
 
 from app.errors import ConfigurationError
+from app.queue.cron import Schedule
 from app.queue.job import check_name
 from app.queue.retry import Retrying
 
@@ -119,6 +120,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._kinds: dict[str, Kind] = {}
+        self._schedules: dict[str, Schedule] = {}
 
     def add(self, kind: Kind) -> Kind:
         """Register a kind. Raises ConfigurationError when the name is taken."""
@@ -135,6 +137,33 @@ class Registry:
             return function
 
         return register
+
+    def cron(self, name: str, cron: str, *, kind: str, **options: Any) -> Schedule:
+        """Declare a schedule: `registry.cron("nightly", "0 3 * * *", kind="report", timezone="Europe/Berlin")`.
+
+        `options` are those of Schedule. A sweeper that has this registry writes it down when it starts. Raises
+        ConfigurationError when the name is taken, InvalidInput.
+        """
+        if name in self._schedules:
+            raise ConfigurationError("duplicate-schedule", f"schedule {name!r} is declared twice")
+        self._schedules[name] = Schedule(name, cron, kind, **options)
+        return self._schedules[name]
+
+    def include(self, other: "Registry") -> None:
+        """Take over the kinds and schedules of another registry. Raises ConfigurationError for a name that is taken."""
+        for kind in other:
+            self.add(kind)
+        for schedule in other.schedules:
+            if schedule.name in self._schedules:
+                raise ConfigurationError(
+                    "duplicate-schedule", f"schedule {schedule.name!r} is declared twice"
+                )
+            self._schedules[schedule.name] = schedule
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedules declared here."""
+        return list(self._schedules.values())
 
     def get(self, name: str) -> Kind | None:
         """The kind of this name, if this process knows it."""

@@ -80,6 +80,11 @@ class Job(Generic[Payload]):
         """The event that caused the job, if any."""
         return self.claimed.event_id
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """What was carried along: the producer's request_id; `schedule` and `tick` of a job that cron made."""
+        return self.claimed.context
+
     @cached_property
     def payload(self) -> Payload:
         """The typed payload. Raises pydantic.ValidationError, a permanent failure."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from psycopg import errors
 
 from app.database.deadline import BoundedAsyncConnection
+from app.queue.schedule_store import ScheduleStore
 from app.queue.store import Store
 from workers.sweeper.step import Moved, Step
 
@@ -42,7 +43,7 @@ class DropPartitions(Step):
 
 
 class ForgetExpired(Step):
-    """Results, unique keys and kept jobs, in batches; and the rows of workers that are long gone."""
+    """Results, unique keys and kept jobs, in batches; and the rows of old ticks and of workers that are long gone."""
 
     name = "expire"
 
@@ -53,12 +54,16 @@ class ForgetExpired(Step):
 
     async def run_once(self, connection: BoundedAsyncConnection) -> Moved:
         """Forget everything that is past its time."""
-        store, counts = Store(connection), {"results": 0, "unique_keys": 0, "kept_jobs": 0, "workers": 0}
+        store, counts = (
+            Store(connection),
+            {"results": 0, "unique_keys": 0, "kept_jobs": 0, "ticks": 0, "workers": 0},
+        )
         while (found := await store.expire_results(most=self.batch)) > 0:
             counts["results"] += found
         while (found := await store.expire_unique_keys(most=self.batch)) > 0:
             counts["unique_keys"] += found
         while (found := await store.forget_kept(retention=self.retention, most=self.batch)) > 0:
             counts["kept_jobs"] += found
+        counts["ticks"] = await ScheduleStore(connection).forget_ticks(retention=self.retention)
         counts["workers"] = await store.forget_workers(retention=self.retention)
         return Moved(sum(counts.values()), counts)

@@ -8,6 +8,7 @@ from app.client.places import AsyncPlace, SyncPlace
 from app.client.statements import load
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
+from app.queue.schedules import declare_schedules, fire_schedules
 from app.queue.store import Store
 from workers.sweeper.step import BEGINNING
 from workers.testing.ground import Ground, ground_of, ground_of_async
@@ -34,9 +35,9 @@ def drain(
 
     `place` is the database's address (connections of its own, `slots` handlers at once, each result committed), or
     the test's connection or session on psycopg: then jobs run one after the other on it, inside its transaction, and
-    nothing is committed. `due=True` also runs what has come due by the queue's clock (see `fake_clock`). Unlike a
-    worker it claims from all queues, unless told otherwise; jobs of paused queues wait here too. Raises TimeoutError
-    after `timeout` seconds, AssertionError after `most` tries.
+    nothing is committed. `due=True` also runs what has come due by the queue's clock (see `fake_clock`), schedules
+    too. Unlike a worker it claims from all queues, unless told otherwise; jobs of paused queues wait here too. Raises
+    TimeoutError after `timeout` seconds, AssertionError after `most` tries.
     """
     return until_done(_drain(ground_of(place), registry, due, queues, slots, timeout, most), "drain")
 
@@ -75,6 +76,7 @@ async def _drain(
     most: int,
 ) -> DrainReport:
     async with Runner(ground, registry, slots=slots) as runner:
+        await declare_schedules(await ground.claiming.get(), registry.schedules)
         try:
             async with asyncio.timeout(seconds):
                 while jobs := await _next(runner, due, queues):
@@ -96,7 +98,9 @@ async def report_of(runner: Runner) -> DrainReport:
 
 async def _next(runner: Runner, due: bool, queues: Sequence[str] | None) -> list[ClaimedJob]:
     if due:
-        store = Store(await runner.ground.claiming.get())
+        connection = await runner.ground.claiming.get()
+        await fire_schedules(connection)
+        store = Store(connection)
         while (await store.promote_jobs(after=BEGINNING, most=PROMOTED_AT_ONCE))[0] == PROMOTED_AT_ONCE:
             pass
     wanted = None if queues is None else list(queues)

@@ -196,3 +196,16 @@ async def test_asyncpg_is_told_to_give_the_address(db_url: str) -> None:
     async with open_asyncpg(db_url) as connection:
         with pytest.raises(InvalidInput, match="address"):
             await drain_async(connection, make_registry())
+
+
+def test_schedules_fire_by_the_fake_clock(db_url: str) -> None:
+    registry = make_registry()
+    registry.cron("hourly", "@hourly", kind="plain", payload={"number": 1})
+    registry.cron("each", "*/30 * * * *", kind="plain", payload={"number": 2}, missed="catch_up")
+    with psycopg.connect(db_url) as connection, fake_clock(connection) as clock:
+        assert len(drain(connection, registry)) == 0
+        clock.advance(timedelta(hours=3))
+        assert len(drain(connection, registry, due=False)) == 0
+        results = [job.result["number"] for job in drain(connection, registry).of("plain")]
+        assert sorted(results) == [2] + [3] * 6
+        assert len(drain(connection, registry)) == 0
