@@ -85,7 +85,7 @@ def run(place: SyncPlace, statement: Statement, params: Mapping[str, Any]) -> li
     if isinstance(found, psycopg.Connection):
         # A cursor of our own: the connection's may answer dictionaries, or expect another style of parameters.
         cursor = psycopg.Cursor(found, row_factory=tuple_row)
-        return cursor.execute(statement.named, params).fetchall()
+        return cursor.execute(statement.named, statement.texts(params)).fetchall()
     arguments = _arguments(found, statement, params)
     return [tuple(row) for row in found.exec_driver_sql(*arguments).fetchall()]
 
@@ -97,7 +97,7 @@ async def run_async(
     found = await resolve_async(place)
     if isinstance(found, psycopg.AsyncConnection):
         cursor = psycopg.AsyncCursor(found, row_factory=tuple_row)
-        await cursor.execute(statement.named, params)
+        await cursor.execute(statement.named, statement.texts(params))
         return await cursor.fetchall()
     if is_asyncpg(found):
         asyncpg = cast(AsyncpgConnection, found)
@@ -158,7 +158,7 @@ def _arguments(
 ) -> tuple[str, Mapping[str, Any] | tuple[Any, ...] | None]:
     if driver_name(connection) == "asyncpg":
         return statement.numbered, statement.values(params)
-    return statement.named.decode(), params or None
+    return statement.named.decode(), statement.texts(params) or None
 
 
 def _family(place: object, known: Mapping[tuple[str, str], str]) -> str | None:

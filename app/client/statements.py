@@ -21,6 +21,28 @@ class Statement:
         """The parameters in the order of their numbers."""
         return tuple(params[name] for name in self.names)
 
+    def texts(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters for psycopg, which takes twice as long as everything else here for a list of strings."""
+        return {
+            name: array_text(value) if type(value) is list and _is_text(value) else value
+            for name, value in params.items()
+        }
+
+
+def array_text(values: list[str | None]) -> str:
+    """A list of strings as PostgreSQL writes arrays."""
+    return "{" + ",".join([_quoted(value) for value in values]) + "}"
+
+
+def _quoted(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _is_text(values: list[Any]) -> bool:
+    return all(value is None or type(value) is str for value in values)
+
 
 def load(package: str, name: str) -> Statement:
     """The statement in the file NAME.sql of a package."""

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pydantic
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from app.client import InvalidInput
 from app.client.encoding import encode_json
+from app.client.statements import array_text
 
 
 class Colour(enum.Enum):
@@ -136,3 +138,15 @@ def test_the_limit_counts_bytes_exactly() -> None:
     assert encode("é" * 9, 20) == '"' + "é" * 9 + '"'
     with pytest.raises(InvalidInput, match="20 bytes, the limit is 19"):
         encode("é" * 9, 19)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["plain", None, "NULL", "null", "", " "],
+        ['"', "\\", '\\"', "a,b", "{}", "{", "}", "'", "%s", "%%", "\t\n\r"],
+        ['{"a": "\\u00e9 \\" \\\\"}', "đêm 🎉", "a\\nb"],
+    ],
+)
+def test_a_list_of_strings_arrives_as_it_was(tx: psycopg.Connection[Any], values: list[str | None]) -> None:
+    assert tx.execute("SELECT %s::text[]", (array_text(values),)).fetchone() == (values,)
