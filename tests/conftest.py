@@ -27,6 +27,9 @@ MakeServer = Callable[[Mapping[str, str]], AbstractContextManager[tuple[Cluster,
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Which PostgreSQL the tests run on."""
     parser.addoption("--pg", metavar="URL", help="run on this server instead of an embedded one")
+    parser.addoption(
+        "--load-seconds", default="3", metavar="N", help="how long tests/failover keeps up its load"
+    )
     parser.addoption("--pg-bin", metavar="DIR", help="programs (initdb, postgres) for the server of the run")
 
 
