@@ -5,9 +5,17 @@ DATABASE_URL and DATABASE_LISTEN_URL carry no prefix.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigurationError
@@ -18,6 +26,9 @@ MIB = 1024 * 1024
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+JwtAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
+]
 
 
 class Group(BaseModel):
@@ -80,6 +91,51 @@ class SweeperSettings(Group):
     retention_days: Count = 7
 
 
+class JwtSettings(Group):
+    """JSON Web Tokens: whose are believed, under which key, and where they say what about the caller."""
+
+    secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """The shared key of the HS algorithms."""
+    key_file: Path | None = None
+    """The issuer's public key as PEM, or its keys as a JWK set."""
+    algorithms: tuple[JwtAlgorithm, ...] = ()
+    issuer: str = ""
+    audience: str = ""
+    leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
+    most_lifetime_seconds: Seconds = 86400.0
+    """Tokens made for longer than this are refused: they cannot be taken back."""
+    roles_claim: str = "roles"
+    """Claims by name, or by a path like realm_access.roles."""
+    customer_claim: str = "customer"
+    tier_claim: str = "tier"
+    scopes_claim: str | None = None
+    """Where permissions stand that narrow the roles' (`jobs:read jobs:*`); unset, tokens are not narrowed."""
+    default_roles: tuple[str, ...] = ("user",)
+    """The roles of a token that names none."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether tokens are taken at all."""
+        return self.secret is not None or self.key_file is not None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.enabled:
+            return self
+        shared = len(self.secret.get_secret_value().encode()) if self.secret is not None else 0
+        symmetric = {name for name in self.algorithms if name.startswith("HS")}
+        if self.secret is not None and self.key_file is not None:
+            raise ValueError("set either SECRET or KEY_FILE")
+        if not (self.algorithms and self.issuer and self.audience):
+            raise ValueError("ALGORITHMS, ISSUER and AUDIENCE are needed with a key")
+        # A public key taken for a shared secret would let everybody sign.
+        if symmetric != (set(self.algorithms) if self.secret is not None else set()):
+            raise ValueError("SECRET goes with HS algorithms alone, KEY_FILE with the others")
+        if any(shared * 8 < int(name[2:]) for name in symmetric):
+            raise ValueError("SECRET is shorter than the hash of its algorithm (RFC 7518, section 3.2)")
+        return self
+
+
 class ApiSettings(Group):
     """The HTTP edge."""
 
@@ -89,6 +145,13 @@ class ApiSettings(Group):
     body_limit_bytes: Count = 2 * MIB
     cursor_key: Annotated[SecretStr, Field(min_length=16)] | None = None
     """Signs the cursors of lists; the same for all API processes. Unset, each process takes cursors of its own only."""
+    auth: Literal["required", "off"] | None = None
+    """Unset: off for the embedded database behind a loopback address, required otherwise. `off` needs loopback."""
+    jwt: JwtSettings = JwtSettings()
+    key_cache_seconds: Seconds = 5.0
+    """How long a good API key is believed without looking again: so long may a revoked one still work."""
+    failures_per_minute: Count = 60
+    """Wrong credentials from one address, from which on it is answered 429 for the rest of a minute."""
 
 
 class ConversationSettings(Group):

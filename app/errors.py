@@ -21,6 +21,18 @@ class OutcomeUnknown(AppError):
     """COMMIT was sent and its answer was lost: repeat the call with the same key to learn the outcome."""
 
 
+class Unauthenticated(AppError):
+    """The caller did not say who it is, or not believably."""
+
+
+class Forbidden(AppError):
+    """The caller is known and may not do this."""
+
+
+class TooMany(AppError):
+    """The caller asks too often; `detail` may hold `headers` that say when to come back."""
+
+
 class ConfigurationError(AppError):
     """The operator must change something before this can work."""
 
@@ -29,8 +41,11 @@ __all__ = [
     "AppError",
     "ConfigurationError",
     "Conflict",
+    "Forbidden",
     "InvalidInput",
     "NotFound",
     "OutcomeUnknown",
+    "TooMany",
+    "Unauthenticated",
     "Unavailable",
 ]

@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from app.api import health, jobs, openapi, problems, schedules
+from app.api import documents, health, jobs, openapi, problems, schedules
 from app.api.access import Access
+from app.api.auth import Guard, check_routes, requires
 from app.api.cursor import Cursors
 from app.api.edge import Edge
 from app.api.health import Readiness
@@ -35,9 +36,14 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
         description=DESCRIPTION,
         lifespan=_lifespan(settings, url),
         redirect_slashes=False,
+        # Served by documents.py, to callers who may read them.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
     key = settings.api.cursor_key
     app.state.settings = settings
+    app.state.guard = Guard(settings)
     app.state.cursors = Cursors(key.get_secret_value() if key is not None else None)
     problems.install(app)
     openapi.install(app)
@@ -46,13 +52,22 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.include_router(jobs.router)
     app.include_router(schedules.router)
     app.include_router(health.router)
-    app.add_route("/metrics", scrape, include_in_schema=False)
+    app.include_router(documents.router)
+    app.add_api_route(
+        "/metrics",
+        scrape,
+        include_in_schema=False,
+        response_model=None,
+        dependencies=[Depends(requires("metrics:read"))],
+    )
+    check_routes(app)
     return app
 
 
 def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.guard.announce()
         async with AsyncExitStack() as stack:
             address = await _address(stack, settings, url)
             app.state.metrics = stack.enter_context(open_metrics(settings, address))

@@ -1186,6 +1186,28 @@ CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
+CREATE TABLE tandem.api_key (
+    id text NOT NULL COLLATE pg_catalog."C",
+    secret_hash bytea NOT NULL,
+    name text NOT NULL,
+    roles text[] NOT NULL,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    claims jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    last_used_at timestamp with time zone,
+    CONSTRAINT api_key_claims CHECK ((jsonb_typeof(claims) = 'object'::text)),
+    CONSTRAINT api_key_hash CHECK ((octet_length(secret_hash) = 32)),
+    CONSTRAINT api_key_id CHECK ((id ~ '^[a-z0-9]{12}$'::text)),
+    CONSTRAINT api_key_name CHECK (((length(name) >= 1) AND (length(name) <= 64))),
+    CONSTRAINT api_key_roles CHECK ((cardinality(roles) > 0))
+);
+
+COMMENT ON TABLE tandem.api_key IS 'Keys to the HTTP API: the SHA-256 of each secret, never the secret';
+
 CREATE TABLE tandem.attempt (
     job_id bigint NOT NULL,
     attempt smallint NOT NULL,
@@ -1579,6 +1601,9 @@ ALTER TABLE ONLY public.workflow_health
 
 ALTER TABLE ONLY tandem.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY tandem.api_key
+    ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY tandem.blocked
     ADD CONSTRAINT blocked_job UNIQUE (job_id);

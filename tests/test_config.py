@@ -53,8 +53,8 @@ def test_a_wrong_value_or_name_is_refused_by_its_variable(
 
 
 def test_settings_do_not_change_and_do_not_print_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://me:secret@db/app")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@db/app")
     settings = load_settings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.worker.slots = 1  # type: ignore[misc]
-    assert "secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)

@@ -4,6 +4,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """A call was refused for its caller: without a good credential (then `subject` is ""), or without `permission`."""
+
+    reason: str
+    route: str
+    permission: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestEnded:
     """A request was answered. `route` is the path's template, "" when none matched: it bounds what a label can hold."""
 

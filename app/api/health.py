@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from app.api.access import Access
+from app.api.auth import public
 from app.api.openapi import problems
 from app.api.sqlstates import AWAY, READ_ONLY
 from app.database.version import known
 from app.errors import AppError, OutcomeUnknown, Unavailable
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], dependencies=[Depends(public)])
 FRESH_SECONDS: Final = 1.0
 """A verdict is shared for this long, so that probes cannot load the database."""
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, cast
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import WithJsonSchema
 
+from app.api.auth import PrincipalDep, requires
 from app.api.body import read_json, validate
 from app.api.cursor import Cursors
 from app.api.dependencies import AccessDep, RegistryDep
@@ -33,8 +34,8 @@ from app.queue.explain import UNKNOWN_JOB, explain_job
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 LAST_ID: Final = 2**63 - 1
 BODY_LIMIT: Final = 8 * 1024
-ACTOR: Final = "api"
-"""Who asked for a cancel, as long as callers have no names."""
+_READ: Final = [Depends(requires("jobs:read"))]
+_CHANGE: Final = [Depends(requires("jobs:write"))]
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}\Z")
 _PATH_ID: Final = {"type": "integer", "format": "int64", "minimum": 1, "examples": [17]}
 _CANCELLED: Final[dict[int | str, dict[str, Any]]] = {
@@ -65,7 +66,12 @@ async def _cursors(request: Request) -> Cursors:
 JobIdDep = Annotated[int, Depends(_job_id)]
 
 
-@router.get("", summary="List jobs", dependencies=[Depends(_each_once)], responses=problems(400, 422, 503))
+@router.get(
+    "",
+    summary="List jobs",
+    dependencies=[*_READ, Depends(_each_once)],
+    responses=problems(400, 422, 503),
+)
 async def list_jobs(
     wanted: Annotated[JobFilter, Query()], access: AccessDep, cursors: Annotated[Cursors, Depends(_cursors)]
 ) -> JobPage:
@@ -88,13 +94,20 @@ async def list_jobs(
     )
 
 
-@router.get("/{job_id}", summary="One job with its failed tries", responses=problems(404, 503))
+@router.get(
+    "/{job_id}", summary="One job with its failed tries", dependencies=_READ, responses=problems(404, 503)
+)
 async def get_job(job_id: JobIdDep, access: AccessDep) -> JobDetail:
     """Where it stands, its payload, its failed tries, and whether somebody asked for its cancel."""
     return JobDetail.model_validate(await _read(access, job_id), extra="ignore")
 
 
-@router.get("/{job_id}/result", summary="What a job answered", responses=problems(404, 409, 503))
+@router.get(
+    "/{job_id}/result",
+    summary="What a job answered",
+    dependencies=_READ,
+    responses=problems(404, 409, 503),
+)
 async def get_result(job_id: JobIdDep, access: AccessDep) -> JobResult:
     """409 (wrong-state) as long as it has not succeeded; the problem's `job_status` says where it stands."""
     found = await _read(access, job_id)
@@ -103,7 +116,9 @@ async def get_result(job_id: JobIdDep, access: AccessDep) -> JobResult:
     return JobResult(job_id=job_id, result=found["result"])
 
 
-@router.get("/{job_id}/explain", summary="Why a job does not run", responses=problems(404, 503))
+@router.get(
+    "/{job_id}/explain", summary="Why a job does not run", dependencies=_READ, responses=problems(404, 503)
+)
 async def get_explanation(job_id: JobIdDep, access: AccessDep) -> JobExplanation:
     """The reasons, what matters most first: paused, not due, no worker, behind others, claimed, ended and how."""
     async with access.read_directly() as connection:
@@ -119,24 +134,34 @@ async def get_explanation(job_id: JobIdDep, access: AccessDep) -> JobExplanation
 @router.post(
     "/{job_id}/cancel",
     summary="Cancel a job",
+    dependencies=_CHANGE,
     responses=_CANCELLED | problems(400, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(CancelJob, required=False),
 )
 async def cancel_job(
-    job_id: JobIdDep, request: Request, response: Response, access: AccessDep, registry: RegistryDep
+    job_id: JobIdDep,
+    request: Request,
+    response: Response,
+    access: AccessDep,
+    registry: RegistryDep,
+    caller: PrincipalDep,
 ) -> JobCancel:
     """At once when it waits; by its worker's next heartbeat when it runs (202). Safe to repeat. A body is optional."""
     reason = await _reason(request)
     async with access.write_at_once() as connection:
         with _as_problems():
-            answer = await admin.cancel_job(connection, registry, job_id, by=ACTOR, reason=reason)
+            answer = await admin.cancel_job(connection, registry, job_id, by=caller.subject, reason=reason)
     _log.info("cancel of job %s: %s", job_id, answer)
     response.status_code = 200 if answer == "CANCELLED" else 202
     return JobCancel(job_id=job_id, cancel=answer)
 
 
 @router.post(
-    "/{job_id}/retry", status_code=202, summary="Redrive a dead letter", responses=problems(404, 409, 503)
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Redrive a dead letter",
+    dependencies=_CHANGE,
+    responses=problems(404, 409, 503),
 )
 async def retry_job(job_id: JobIdDep, access: AccessDep, registry: RegistryDep) -> JobRetry:
     """Ready again, its tries counted from 0. 409 (wrong-state) for a job that is not a dead letter."""

@@ -19,7 +19,17 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.sqlstates import translate
 from app.context import present
-from app.errors import AppError, Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
+from app.errors import (
+    AppError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -39,8 +49,11 @@ _STATUS_BY_CODE: Final = {
 }
 _STATUS_BY_TYPE: Final[tuple[tuple[type[AppError], int], ...]] = (
     (InvalidInput, 422),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
+    (TooMany, 429),
     (Unavailable, 503),
     (OutcomeUnknown, 503),
 )
@@ -87,7 +100,7 @@ def status_of(error: AppError) -> int:
 def render(error: AppError) -> Response:
     """An error of ours as a response."""
     status = status_of(error)
-    headers = {}
+    headers: dict[str, str] = dict(error.detail.get("headers", {}))
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status in _CLOSING:

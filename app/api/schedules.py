@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from app.api.auth import PrincipalDep, requires
 from app.api.body import read_json, validate
 from app.api.dependencies import AccessDep
 from app.api.job_models import Name, Status, plain_number
@@ -17,7 +18,8 @@ from app.queue.job import NAME
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 BODY_LIMIT: Final = 512 * 1024
-ACTOR: Final = "api"
+_READ: Final = [Depends(requires("schedules:read"))]
+_CHANGE: Final = [Depends(requires("schedules:write"))]
 _PATH_NAME: Final = {"type": "string", "pattern": NAME.pattern.replace(r"\Z", "$"), "examples": ["nightly"]}
 _log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ NameDep = Annotated[str, Depends(_name)]
 Count = Annotated[int, BeforeValidator(plain_number), Field(ge=1, le=schedules.COMING_LIMIT)]
 
 
-@router.get("", summary="List schedules", responses=problems(503))
+@router.get("", dependencies=_READ, summary="List schedules", responses=problems(503))
 async def list_schedules(access: AccessDep) -> ScheduleList:
     """By name, with the next and the last tick, and what became of the last tick's job."""
     async with access.read_directly() as connection:
@@ -105,14 +107,16 @@ async def list_schedules(access: AccessDep) -> ScheduleList:
     return ScheduleList(schedules=[Schedule.model_validate(row) for row in rows])
 
 
-@router.get("/{schedule}", summary="One schedule", responses=problems(404, 503))
+@router.get("/{schedule}", dependencies=_READ, summary="One schedule", responses=problems(404, 503))
 async def get_schedule(schedule: NameDep, access: AccessDep) -> Schedule:
     """Its times, its job, and whether it is paused."""
     async with access.read_directly() as connection:
         return Schedule.model_validate(await schedules.read_schedule(connection, schedule))
 
 
-@router.get("/{schedule}/ticks", summary="When it fires next", responses=problems(404, 422, 503))
+@router.get(
+    "/{schedule}/ticks", dependencies=_READ, summary="When it fires next", responses=problems(404, 422, 503)
+)
 async def get_ticks(
     schedule: NameDep, access: AccessDep, count: Annotated[Count, Query()] = 5
 ) -> ScheduleTicks:
@@ -124,6 +128,7 @@ async def get_ticks(
 
 @router.put(
     "/{schedule}",
+    dependencies=_CHANGE,
     summary="Add or change a schedule",
     responses=problems(400, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(PutSchedule),
@@ -138,21 +143,33 @@ async def put_schedule(schedule: NameDep, request: Request, access: AccessDep) -
     return Schedule.model_validate(row)
 
 
-@router.post("/{schedule}/pause", summary="Pause a schedule", responses=problems(404, 503))
-async def pause_schedule(schedule: NameDep, access: AccessDep) -> Schedule:
+@router.post(
+    "/{schedule}/pause", dependencies=_CHANGE, summary="Pause a schedule", responses=problems(404, 503)
+)
+async def pause_schedule(schedule: NameDep, access: AccessDep, caller: PrincipalDep) -> Schedule:
     """No tick fires until it is resumed; those that pass meanwhile never do. Safe to repeat."""
     async with access.write_at_once() as connection, connection.transaction():
-        return Schedule.model_validate(await schedules.pause_schedule(connection, schedule, by=ACTOR))
+        return Schedule.model_validate(
+            await schedules.pause_schedule(connection, schedule, by=caller.subject)
+        )
 
 
-@router.post("/{schedule}/resume", summary="Resume a schedule", responses=problems(404, 503))
+@router.post(
+    "/{schedule}/resume", dependencies=_CHANGE, summary="Resume a schedule", responses=problems(404, 503)
+)
 async def resume_schedule(schedule: NameDep, access: AccessDep) -> Schedule:
     """From the next tick on. Safe to repeat."""
     async with access.write_at_once() as connection, connection.transaction():
         return Schedule.model_validate(await schedules.resume_schedule(connection, schedule))
 
 
-@router.post("/{schedule}/run", status_code=202, summary="Make a job now", responses=problems(404, 503))
+@router.post(
+    "/{schedule}/run",
+    dependencies=_CHANGE,
+    status_code=202,
+    summary="Make a job now",
+    responses=problems(404, 503),
+)
 async def run_schedule(schedule: NameDep, access: AccessDep) -> ScheduleRun:
     """One more job, also while it is paused; its ticks stay as they are. Each call makes one."""
     async with access.write_at_once() as connection:
@@ -160,7 +177,13 @@ async def run_schedule(schedule: NameDep, access: AccessDep) -> ScheduleRun:
     return ScheduleRun(schedule=schedule, job_id=job_id)
 
 
-@router.delete("/{schedule}", status_code=204, summary="Remove a schedule", responses=problems(404, 503))
+@router.delete(
+    "/{schedule}",
+    dependencies=_CHANGE,
+    status_code=204,
+    summary="Remove a schedule",
+    responses=problems(404, 503),
+)
 async def remove_schedule(schedule: NameDep, access: AccessDep) -> Response:
     """Its jobs stay. One declared in code comes back with the next worker."""
     async with access.write_at_once() as connection:

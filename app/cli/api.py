@@ -20,23 +20,29 @@ def api(
 ) -> None:
     """Serve the HTTP API; /docs describes it, /metrics and /health/ready watch it.
 
+    Callers need an API key (`tandem keys create`) or a token; on the embedded database behind loopback they need none.
+
     Example: tandem api --port 8080
     """
     import uvicorn
 
+    from app.api.auth import mode_of
     from app.database import version
     from app.database.location import database
     from app.main import create_app
     from app.observability.logging import set_up_logging
 
     settings = load_settings()
+    chosen = {"host": host or settings.api.host, "port": settings.api.port if port is None else port}
+    settings = settings.model_copy(update={"api": settings.api.model_copy(update=chosen)})
+    mode_of(settings)  # before a database is started for nothing
     set_up_logging(settings.logging)
     with database(settings, root=CHECKOUT) as place:
         version.check(place.url, settings=settings.database)
         uvicorn.run(
             create_app(settings, url=place.url),
-            host=host if host is not None else settings.api.host,
-            port=port if port is not None else settings.api.port,
+            host=settings.api.host,
+            port=settings.api.port,
             log_config=None,
             access_log=False,
             server_header=False,

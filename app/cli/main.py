@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 from typer._completion_classes import completion_init
 
-from app.cli import api, completion, cron, db, dlq, doctor, jobs, modes, queues, sweep, up, worker
+from app.cli import api, completion, cron, db, dlq, doctor, jobs, keys, modes, queues, sweep, up, worker
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
@@ -19,6 +19,7 @@ COMMANDS = [
     worker.register,
     sweep.register,
     db.register,
+    keys.register,
     jobs.register,
     queues.register,
     cron.register,

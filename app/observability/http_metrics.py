@@ -5,7 +5,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app import events
-from app.api.facts import RequestEnded
+from app.api.facts import Denied, RequestEnded
 from app.events import Unsubscribe
 
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -29,10 +29,23 @@ class HttpMetrics:
             registry=registry,
         )
 
+        self._denied = Counter(
+            "tandem_http_denied_total",
+            "Calls refused for their caller: by what was wrong with the credential, or forbidden",
+            ["reason", "route"],
+            registry=registry,
+        )
+
     def listen(self) -> list[Unsubscribe]:
         """Subscribe to the edge's facts."""
-        return [events.subscribe(RequestEnded, self._on_ended)]
+        return [
+            events.subscribe(RequestEnded, self._on_ended),
+            events.subscribe(Denied, self._on_denied),
+        ]
 
     def _on_ended(self, fact: RequestEnded) -> None:
         self._requests.labels(fact.method, fact.route, str(fact.status)).inc()
         self._seconds.labels(fact.route).observe(fact.seconds)
+
+    def _on_denied(self, fact: Denied) -> None:
+        self._denied.labels(fact.reason, fact.route).inc()

@@ -97,6 +97,7 @@ def _api(module: list[str], url: str) -> Iterator[tuple[int, psutil.Process]]:
     surroundings = {
         **os.environ,
         "DATABASE_URL": url,
+        "TANDEM_API__AUTH": "off",
         "PYTHONPATH": str(CHECKOUT),
         "TANDEM_LOGGING__LEVEL": "WARNING",
     }

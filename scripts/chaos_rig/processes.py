@@ -35,6 +35,7 @@ class Managed:
             **os.environ,
             **settings,
             "DATABASE_URL": proxy.url,
+            "TANDEM_API__AUTH": "off",
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONUNBUFFERED": "1",
         }

@@ -1,2 +1,2 @@
 -- Removes what 0008_roles made.
-SELECT 1;
+DROP TABLE tandem.api_key;

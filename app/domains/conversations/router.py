@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from app.api.auth import requires
 from app.api.body import LARGE, read_json, validate
 from app.api.dependencies import AccessDep, SettingsDep
 from app.api.openapi import json_body, problems
@@ -13,9 +14,11 @@ from app.domains.conversations import service
 from app.domains.conversations.schemas import Accepted, CandidatesState, ConversationState, EndConversation
 
 router = APIRouter(tags=["conversations"])
+_READ = [Depends(requires("conversations:read"))]
 _ENDED: dict[str, Any] = {
     "status_code": 202,
     "response_model": Accepted,
+    "dependencies": [Depends(requires("conversations:write"))],
     "responses": problems(400, 409, 413, 415, 422, 503),
     "openapi_extra": json_body(EndConversation),
 }
@@ -47,6 +50,7 @@ async def end_conversation(
 @router.get(
     "/v1/conversations/{conversation_id}",
     summary="What became of a conversation",
+    dependencies=_READ,
     responses=problems(404, 503),
 )
 async def get_conversation(conversation_id: str, access: AccessDep) -> ConversationState:
@@ -56,7 +60,10 @@ async def get_conversation(conversation_id: str, access: AccessDep) -> Conversat
 
 
 @router.get(
-    "/v1/users/{user_id}/candidates", summary="Who talks to the user next", responses=problems(404, 503)
+    "/v1/users/{user_id}/candidates",
+    summary="Who talks to the user next",
+    dependencies=_READ,
+    responses=problems(404, 503),
 )
 async def get_candidates(user_id: str, access: AccessDep) -> CandidatesState:
     """The agents chosen after the user's last conversation; they expire after 12 hours."""
