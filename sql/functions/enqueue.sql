@@ -22,9 +22,7 @@ BEGIN
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
-            kind := tandem.refuse_job(kind, queue, priority, partition_key);
-        END IF;
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
         -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
         xid := pg_current_xact_id();
         wakes := current_setting(mark, true) IS DISTINCT FROM xid;
@@ -34,7 +32,9 @@ BEGIN
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
-        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
+        SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key
+        WHERE NOT EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = queue AND q.managed);
+        IF NOT FOUND THEN PERFORM tandem.block_job(id, at, queue, priority, partition_key, wakes); END IF;
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(

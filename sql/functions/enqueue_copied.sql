@@ -6,6 +6,8 @@ AS $$
 DECLARE
     at timestamptz;
     copied bigint[];
+    managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed);
+    waiting bigint;
 BEGIN
     PERFORM tandem.check_copy();
     -- As in enqueue_jobs: first the xid, then clock and positions.
@@ -36,9 +38,12 @@ BEGIN
     ), now AS (
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
         SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-        FROM input WHERE coalesce(run_at <= at, true)
+        FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL (managed)
     )
-    SELECT array_agg(i.id) INTO copied FROM input AS i;
+    SELECT (SELECT array_agg(i.id) FROM input AS i), tandem.block_jobs(
+        array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
+        array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
+    INTO copied, waiting FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY (managed);
     TRUNCATE pg_temp.tandem_copy;
     RETURN coalesce(copied, '{}');
 END

@@ -22,8 +22,14 @@ WITH input AS MATERIALIZED (
     INSERT INTO tandem.scheduled
         (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
     SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+), managed AS MATERIALIZED (
+    SELECT ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed) AS queues
+), now AS (
+    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+    FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL ((SELECT m.queues FROM managed AS m)::text[])
 )
-INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-FROM input WHERE coalesce(run_at <= at, true)
+SELECT tandem.block_jobs(array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
+                         array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
+FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY ((SELECT m.queues FROM managed AS m)::text[])
 $$;

@@ -185,8 +185,8 @@ async def _let_some_wait(connection: psycopg.AsyncConnection[Any], states: State
     jobs["blocked"] = [await enqueue(connection, "plain")]
     await connection.execute(
         "WITH gone AS (DELETE FROM tandem.ready WHERE job_id = %s RETURNING pos, job_id, priority, queue)"
-        " INSERT INTO tandem.blocked (partition_key, priority, pos, job_id, blocked_at, attempt, crashes, suspect,"
-        " waiting_for, queue)"
-        " SELECT 'customer-7', priority, pos, job_id, tandem.clock(), 0, 0, false, 'key', queue FROM gone",
+        " INSERT INTO tandem.blocked (queue, partition_key, band, pos, job_id, blocked_at, priority, attempt, crashes,"
+        " suspect, waiting_for)"
+        " SELECT queue, 'customer-7', priority, pos, job_id, tandem.clock(), priority, 0, 0, false, 'key' FROM gone",
         (jobs["blocked"][0],),
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from psycopg import errors
 
 from app.database.deadline import BoundedAsyncConnection
+from app.queue.rates import forget_rates
 from app.queue.schedule_store import ScheduleStore
 from app.queue.store import Store
 from workers.sweeper.step import Moved, Step
@@ -43,7 +44,7 @@ class DropPartitions(Step):
 
 
 class ForgetExpired(Step):
-    """Results, unique keys and kept jobs, in batches; and the rows of old ticks and of workers that are long gone."""
+    """Results, unique keys, kept jobs and rates, in batches; and the rows of old ticks and of workers long gone."""
 
     name = "expire"
 
@@ -56,7 +57,7 @@ class ForgetExpired(Step):
         """Forget everything that is past its time."""
         store, counts = (
             Store(connection),
-            {"results": 0, "unique_keys": 0, "kept_jobs": 0, "ticks": 0, "workers": 0},
+            {"results": 0, "unique_keys": 0, "kept_jobs": 0, "rates": 0, "ticks": 0, "workers": 0},
         )
         while (found := await store.expire_results(most=self.batch)) > 0:
             counts["results"] += found
@@ -64,6 +65,8 @@ class ForgetExpired(Step):
             counts["unique_keys"] += found
         while (found := await store.forget_kept(retention=self.retention, most=self.batch)) > 0:
             counts["kept_jobs"] += found
+        while (found := await forget_rates(connection, most=self.batch)) > 0:
+            counts["rates"] += found
         counts["ticks"] = await ScheduleStore(connection).forget_ticks(retention=self.retention)
         counts["workers"] = await store.forget_workers(retention=self.retention)
         return Moved(sum(counts.values()), counts)

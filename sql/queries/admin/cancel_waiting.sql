@@ -11,7 +11,10 @@ WITH asked AS MATERIALIZED (
 ), unscheduled AS (
     DELETE FROM tandem.scheduled AS m USING asked AS a WHERE m.job_id = a.id RETURNING m.job_id, m.attempt
 ), unblocked AS (
-    DELETE FROM tandem.blocked AS m USING asked AS a WHERE m.job_id = a.id RETURNING m.job_id, m.attempt
+    DELETE FROM tandem.blocked AS m USING asked AS a WHERE m.job_id = a.id
+    RETURNING m.job_id, m.attempt, m.queue, m.partition_key
+), told AS (  -- in an ordered queue it may have been the head that its key waited for
+    INSERT INTO tandem.touch (queue, partition_key) SELECT DISTINCT queue, partition_key FROM unblocked
 ), gone AS (
     SELECT job_id, attempt FROM unready
     UNION ALL SELECT job_id, attempt FROM unscheduled

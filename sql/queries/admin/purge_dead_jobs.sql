@@ -16,6 +16,10 @@ WITH dead AS MATERIALIZED (
     DELETE FROM tandem.attempt AS a USING gone AS g WHERE a.job_id = g.job_id
 ), unasked AS (
     DELETE FROM tandem.cancel_intent AS c USING gone AS g WHERE c.job_id = g.job_id
+), resumed AS (  -- a key that stopped behind it goes on without it
+    DELETE FROM tandem.halted AS h USING gone AS g WHERE h.job_id = g.job_id RETURNING h.queue, h.partition_key
+), told AS (
+    INSERT INTO tandem.touch (queue, partition_key) SELECT r.queue, r.partition_key FROM resumed AS r
 ), forgotten AS (
     DELETE FROM tandem.job AS j USING gone AS g WHERE j.id = g.job_id
 )

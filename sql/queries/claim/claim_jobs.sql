@@ -1,12 +1,12 @@
 -- Claims up to `want` ready jobs: highest priority first, then by position, skipping what others have locked.
--- One element of queues/priorities/floors/ceilings per lane; a lane is read in [floor, ceiling). Paused queues and
--- lanes without rows cost one index probe each.
+-- One element of queues/priorities/floors/ceilings per lane; a lane is read in [floor, ceiling). Paused and managed queues
+-- are left out (admit_jobs claims from the latter); lanes without rows cost one index probe each.
 -- MATERIALIZED keeps the planner from re-running the LIMIT: in a nested loop it would claim more than asked.
 WITH lane AS MATERIALIZED (
     SELECT u.queue, u.priority, u.floor, u.ceiling
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floors)s::bigint[], %(ceilings)s::bigint[])
         AS u(queue, priority, floor, ceiling)
-    WHERE u.queue <> ALL (ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.paused_at IS NOT NULL))
+    WHERE u.queue <> ALL (ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.paused_at IS NOT NULL OR q.managed))
 ), picked AS MATERIALIZED (
     SELECT r.tid
     FROM lane AS l CROSS JOIN LATERAL (

@@ -7,7 +7,17 @@ WITH input AS MATERIALIZED (
     ORDER BY u.job_id
 ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
     DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
-    RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.outcome, i.error_class, i.fingerprint, i.message, i.traceback
+    RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.outcome, i.error_class, i.fingerprint, i.message, i.traceback,
+              l.queue, l.partition_key, l.slot, l.charged_ms
+), told AS (  -- admission hears that a slot is free
+    INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+    SELECT queue, coalesce(partition_key, ''), count(*), sum(ran_ms), sum(charged_ms)
+    FROM gone WHERE slot IS NOT NULL GROUP BY 1, 2
+), halt AS (
+    INSERT INTO tandem.halted (queue, partition_key, job_id, halted_at)
+    SELECT g.queue, g.partition_key, g.job_id, c.at FROM gone AS g CROSS JOIN clock AS c JOIN tandem.queue AS q ON q.name = g.queue
+    WHERE g.slot IS NOT NULL AND g.partition_key IS NOT NULL AND g.outcome = 'DEAD' AND q.ordered AND q.dead_head = 'block'
+    ON CONFLICT DO NOTHING
 ), noted AS (
     INSERT INTO tandem.attempt
         (job_id, attempt, token, worker, started_at, finished_at, verdict, error_class, fingerprint, message, traceback)

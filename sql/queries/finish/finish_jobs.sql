@@ -7,7 +7,11 @@ WITH input AS MATERIALIZED (
 ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
     DELETE FROM tandem.lease AS l USING input AS i
     WHERE l.job_id = i.job_id AND l.token = i.token
-    RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl
+    RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
+), told AS (  -- admission hears that a slot is free
+    INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+    SELECT queue, coalesce(partition_key, ''), count(*), sum(ran_ms), sum(charged_ms)
+    FROM gone WHERE slot IS NOT NULL GROUP BY 1, 2
 )
 INSERT INTO tandem.done (job_id, token, worker, started_at, finished_at, attempt, outcome, result, result_expires_at)
 SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, 'SUCCEEDED', g.result::jsonb,
