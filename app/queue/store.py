@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, namedtuple_row, tuple_row
 
@@ -107,23 +109,31 @@ class Store:
     async def claim_jobs(
         self, lanes: Sequence[Lane], *, want: int, token: int, worker: UUID, lease: timedelta
     ) -> list[ClaimedJob]:
-        """Claim up to `want` jobs under `token`."""
+        """Claim up to `want` jobs under `token`; answers them by lane in the order given, then by position."""
         queues, priorities, floors, ceilings = zip(*lanes, strict=True)
-        rows = await self._all(
-            "claim",
-            "claim_jobs",
-            {
-                "queues": list(queues),
-                "priorities": list(priorities),
-                "floors": list(floors),
-                "ceilings": list(ceilings),
-                "want": want,
-                "token": token,
-                "worker": worker,
-                "lease": lease,
-            },
-        )
+        params = {
+            "queues": list(queues),
+            "priorities": list(priorities),
+            "floors": list(floors),
+            "ceilings": list(ceilings),
+            "want": want,
+            "token": token,
+            "worker": worker,
+            "lease": lease,
+        }
+        try:
+            rows = await self._all("claim", "claim_jobs", params)
+        except psycopg.errors.UniqueViolation:
+            rows = await self.claim_jobs_around(params)
+        rows.sort(key=itemgetter(1))
+        if len({(row[2], row[3]) for row in rows}) > 1:
+            places = {(lane.queue, lane.priority): place for place, lane in enumerate(lanes)}
+            rows.sort(key=lambda row: places[row[2], row[3]])
         return [ClaimedJob(token, *row) for row in rows]
+
+    async def claim_jobs_around(self, params: Params) -> list[TupleRow]:
+        """The same where a job is ready and leased at once: it leaves `ready` and is not answered."""
+        return await self._all("claim", "claim_jobs_around", params)
 
     async def hand_back_jobs(
         self, jobs: Sequence[tuple[int, int]], *, delay: timedelta

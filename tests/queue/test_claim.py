@@ -11,7 +11,7 @@ from app.database.deadline import BoundedAsyncConnection
 from app.queue.claim import Floors
 from app.queue.enqueue import enqueue_many_async
 from app.queue.job import NewJob
-from app.queue.store import PINNED_PLANS, Lane, Store
+from app.queue.store import PINNED_PLANS, Finish, Lane, Store
 from tests.support.claims import add, claim, every_lane, rows, value, worker_connection
 from tests.support.membership import assert_membership_async, counts
 
@@ -60,6 +60,28 @@ async def test_higher_priority_first_and_then_first_in_first_out(queue: BoundedA
     expected = [ids[2], ids[4], ids[0], ids[3], ids[5], ids[1], ids[6]]
     assert [job.id for job in await claim(queue, 3)] == expected[:3]
     assert [job.id for job in await claim(queue, 10)] == expected[3:]
+
+
+async def test_order_does_not_follow_the_places_in_the_table(queue: BoundedAsyncConnection) -> None:
+    first = await add(queue, 30)
+    await queue.execute("UPDATE tandem.ready SET attempt = 1 WHERE job_id = ANY (%s)", (first[:10],))
+    assert [job.id for job in await claim(queue, 30)] == first
+
+
+async def test_a_job_that_is_ready_and_leased_at_once_holds_up_nobody(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        broken, *others = await add(connection, 3)
+        [held] = await claim(connection, 1)
+        await connection.execute(
+            """INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue)
+               VALUES (nextval('tandem.ready_position'), %s, now(), 9, 0, 0, false, 'default')""",
+            (broken,),
+        )
+        assert held.id == broken
+        assert [job.id for job in await claim(connection, 5)] == others
+        await assert_membership_async(connection)
+        await Store(connection).finish_jobs([Finish(broken, held.token, 1.0)])
+        assert await claim(connection, 5) == []
 
 
 async def test_two_claimers_share_without_waiting_and_without_overlap(db_url: str) -> None:
