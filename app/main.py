@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
     key = settings.api.cursor_key
     app.state.settings = settings

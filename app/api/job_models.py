@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from app.queue.admin import PAGE_LIMIT
 
@@ -29,6 +37,14 @@ def _printable(value: str) -> str:
     return value
 
 
+# Written out, because a validator of our own hides from the document what it checks.
+_LIMIT: Final = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT})
+_CURSOR: Final = WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"})
+_REASON: Final = WithJsonSchema(
+    {"type": "string", "maxLength": 500, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
+)
+
+
 class JobFilter(BaseModel):
     """Which jobs, and which page of them."""
 
@@ -37,8 +53,8 @@ class JobFilter(BaseModel):
     status: Status | None = Field(default=None, description="Only jobs of this status")
     kind: Name | None = Field(default=None, description="Only jobs of this kind")
     queue: Name | None = Field(default=None, description="Only jobs of this queue")
-    limit: Annotated[int, BeforeValidator(plain_number), Field(ge=1, le=PAGE_LIMIT)] = 50
-    cursor: str | None = Field(
+    limit: Annotated[int, BeforeValidator(plain_number), Field(ge=1, le=PAGE_LIMIT), _LIMIT] = 50
+    cursor: Annotated[str, _CURSOR] | None = Field(
         default=None, description="next_cursor of the page before, with the same filters"
     )
 
@@ -48,7 +64,9 @@ class CancelJob(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "a duplicate"}]})
 
-    reason: Annotated[str, StringConstraints(max_length=500), AfterValidator(_printable)] | None = None
+    reason: Annotated[str, StringConstraints(max_length=500), AfterValidator(_printable), _REASON] | None = (
+        None
+    )
 
 
 class Job(BaseModel):

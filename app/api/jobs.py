@@ -26,7 +26,7 @@ from app.api.job_models import (
     JobResult,
     JobRetry,
 )
-from app.api.openapi import json_body, problems
+from app.api.openapi import json_body, link, problems
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue import admin
 from app.queue.explain import UNKNOWN_JOB, explain_job
@@ -41,6 +41,13 @@ _PATH_ID: Final = {"type": "integer", "format": "int64", "minimum": 1, "examples
 _CANCELLED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "It has ended"},
     202: {"model": JobCancel, "description": "It runs"},
+}
+_FIRST: Final = "$response.body#/jobs/0/job_id"
+_LISTED: Final[dict[str, Any]] = {
+    "first": link("get_job", "The newest of them", job_id=_FIRST),
+    "cancel": link("cancel_job", "Cancel the newest of them", job_id=_FIRST),
+    "retry": link("retry_job", "Redrive the newest of them", job_id=_FIRST),
+    "next": link("list_jobs", "The next page", cursor="$response.body#/next_cursor"),
 }
 _log = logging.getLogger(__name__)
 

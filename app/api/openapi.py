@@ -5,12 +5,23 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+EVERYWHERE: Final = (400, 431)
+"""A request without one Host, and one whose headers are too large: whatever it asks for."""
+_REQUEST_ID: Final = {
+    "description": "The call's own X-Request-ID, or one made for it; logs and problems name it",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+}
+_OWN_REQUEST_ID: Final = {
+    "description": "Kept if it is 1 to 64 letters, digits and . _ -; anything else is replaced",
+    "schema": {"type": "string"},
+}
 _bodies: set[type[BaseModel]] = set()
 
 
@@ -19,6 +30,16 @@ def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any
     _bodies.add(model)
     schema = {"$ref": _REFERENCE.format(model=model.__name__)}
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def link(operation: str, description: str, **parameters: str) -> dict[str, Any]:
+    """A link of a response: `operation` is the function that answers the call, `parameters` runtime expressions."""
+    return {"operationId": operation, "description": description, "parameters": parameters}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The function's name: short, stable, and what links refer to. An old address says so."""
+    return route.name if route.path.startswith(("/v1/", "/health/")) else f"{route.name}_at_old_address"
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -51,9 +72,29 @@ def install(app: FastAPI) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in _schemas().items():
             schemas.setdefault(name, schema)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "X-Request-ID" not in next(iter(operation["responses"].values())).get("headers", {}):
+                    _complete(operation)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """What holds for every call, and what the framework says of errors that are none of ours."""
+    responses = operation["responses"]
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+    for status, told in problems(*EVERYWHERE).items():
+        responses.setdefault(str(status), told)
+    for told in responses.values():
+        told.setdefault("headers", {}).setdefault("X-Request-ID", _REQUEST_ID)
+    operation.setdefault("parameters", []).append(
+        {"name": "X-Request-ID", "in": "header", "required": False, **_OWN_REQUEST_ID}
+    )
 
 
 def _schemas() -> Mapping[str, Any]:

@@ -342,7 +342,8 @@ async def test_openapi_describes_every_path_with_an_example(api: httpx.AsyncClie
     schemas = document["components"]["schemas"]
     for name in ("Job", "JobResult", "JobCancel", "JobRetry", "CancelJob"):
         assert schemas[name]["examples"], name
-    [parameter] = paths["/v1/jobs/{job_id}"]["get"]["parameters"]
+    [parameter, request_id] = paths["/v1/jobs/{job_id}"]["get"]["parameters"]
+    assert (request_id["name"], request_id["required"]) == ("X-Request-ID", False)
     assert parameter["schema"]["type"] == "integer"
     assert paths["/v1/jobs/{job_id}/cancel"]["post"]["requestBody"]["required"] is False
     assert {"404", "409", "503"} <= set(paths["/v1/jobs/{job_id}/retry"]["post"]["responses"])

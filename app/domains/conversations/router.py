@@ -8,18 +8,32 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.api.auth import requires
 from app.api.body import LARGE, read_json, validate
 from app.api.dependencies import AccessDep, SettingsDep
-from app.api.openapi import json_body, problems
+from app.api.openapi import json_body, link, problems
 from app.context import bind
 from app.domains.conversations import service
 from app.domains.conversations.schemas import Accepted, CandidatesState, ConversationState, EndConversation
 
 router = APIRouter(tags=["conversations"])
 _READ = [Depends(requires("conversations:read"))]
+_LOCATION: dict[str, Any] = {
+    "Location": {"description": "Where the conversation can be read", "schema": {"type": "string"}}
+}
+_NEXT: dict[str, Any] = {
+    "conversation": link(
+        "get_conversation", "What became of it", conversation_id="$request.body#/conversation_id"
+    ),
+    "candidates": link("get_candidates", "Who talks to the user next", user_id="$request.body#/profile_id"),
+    "job": link("get_job", "Its job", job_id="$response.body#/job_id"),
+    "result": link("get_result", "What its job answered", job_id="$response.body#/job_id"),
+    "why": link("get_explanation", "Why its job waits", job_id="$response.body#/job_id"),
+    "cancel": link("cancel_job", "Let it not be processed", job_id="$response.body#/job_id"),
+    "retry": link("retry_job", "Process it again after it failed", job_id="$response.body#/job_id"),
+}
 _ENDED: dict[str, Any] = {
     "status_code": 202,
     "response_model": Accepted,
     "dependencies": [Depends(requires("conversations:write"))],
-    "responses": problems(400, 409, 413, 415, 422, 503),
+    "responses": {202: {"headers": _LOCATION, "links": _NEXT}} | problems(400, 409, 413, 415, 422, 503),
     "openapi_extra": json_body(EndConversation),
 }
 

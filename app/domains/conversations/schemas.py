@@ -20,6 +20,12 @@ from pydantic import (
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}\Z")
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SINCE_1970: Final = (
+    r"^(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9]"
+    r"(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+)
+_PRINTABLE: Final = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+_NO_NUL: Final = r"^[^\u0000]*$"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -51,14 +57,27 @@ def _check_printable(value: str) -> str:
 
 
 Instant = Annotated[
-    datetime, BeforeValidator(_read_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+    datetime,
+    BeforeValidator(_read_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _SINCE_1970}),
 ]
 Id = Annotated[
     str,
     AfterValidator(_check_id),
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}$"}),
 ]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_printable)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(_check_printable),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200, "pattern": _PRINTABLE}),
+]
+Said = Annotated[str, WithJsonSchema({"type": "string", "pattern": _NO_NUL})]
+Topic = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    WithJsonSchema({"type": "string", "maxLength": 200, "pattern": _NO_NUL}),
+]
 
 
 class LogTurn(BaseModel):
@@ -67,9 +86,9 @@ class LogTurn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     speaker: Literal["user", "bot"]
-    text: str
+    text: Said
     timestamp: Instant
-    topic: Annotated[str, StringConstraints(max_length=200)] | None = None
+    topic: Topic | None = None
 
 
 EXAMPLE: Final[dict[str, Any]] = {
