@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -160,14 +161,25 @@ async def _database_error(_: Request, error: Exception) -> Response:
     return render(ours)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return unforeseen(error)
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-").replace("'", "")
     known = {404: "there is nothing at this address", 405: "this address does not take this method"}
     detail = known.get(error.status_code, phrase)
-    return respond(error.status_code, code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return respond(error.status_code, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at this address: the framework names those of the first one alone."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(request.scope["path"]):
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
 
 
 async def _parameter_error(_: Request, error: Exception) -> Response:

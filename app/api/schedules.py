@@ -96,7 +96,12 @@ async def _name(schedule: Annotated[str, WithJsonSchema(_PATH_NAME)]) -> str:
 
 
 NameDep = Annotated[str, Depends(_name)]
-Count = Annotated[int, BeforeValidator(plain_number), Field(ge=1, le=schedules.COMING_LIMIT)]
+Count = Annotated[
+    int,
+    BeforeValidator(plain_number),
+    Field(ge=1, le=schedules.COMING_LIMIT),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": schedules.COMING_LIMIT}),
+]
 
 
 @router.get("", dependencies=_READ, summary="List schedules", responses=problems(503))

@@ -128,6 +128,12 @@ async def test_other_methods_are_told_the_right_one(client: httpx.AsyncClient, p
             assert answer.headers["allow"] == METHODS[path]
 
 
+async def test_all_methods_of_an_address_are_told(client: httpx.AsyncClient) -> None:
+    answer = await client.patch("/v1/schedules/nightly")
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "DELETE, GET, PUT"
+
+
 async def test_other_addresses_are_nowhere(client: httpx.AsyncClient) -> None:
     for path in NOWHERE:
         problem(await client.get(path), 404, "not-found")
