@@ -10,11 +10,27 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.config import Settings
 from app.domains.conversations import jobs as conversations
+from app.domains.conversations.analysis import make_analyse
+from app.domains.customers import jobs as customers
+from app.domains.customers.reports import report_for_job
+from app.domains.customers.workflows import Workflow, make_workflows
 from app.errors import ConfigurationError
 from app.queue.kinds import Registry
 
 Sessions = async_sessionmaker[AsyncSession]
-REGISTRATIONS: Sequence[Callable[..., None]] = (conversations.register,)
+
+
+def customer_workflows(settings: Settings) -> dict[str, Workflow]:
+    """What customers may submit jobs for; here one application's offer becomes another's workflow."""
+    return make_workflows(analyse=make_analyse(settings.conversations), report=report_for_job)
+
+
+def _register_customers(registry: Registry, *, sessions: Sessions, settings: Settings) -> None:
+    workflows = customer_workflows(settings)
+    customers.register(registry, workflows=workflows, sessions=sessions, settings=settings)
+
+
+REGISTRATIONS: Sequence[Callable[..., None]] = (conversations.register, _register_customers)
 
 
 def make_registry(settings: Settings, sessions: Sessions) -> Registry:

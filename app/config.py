@@ -29,6 +29,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 JwtAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
 ]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Group(BaseModel):
@@ -65,7 +66,9 @@ class WorkerSettings(Group):
     """One worker process: what it claims, how long it may hold it, how it ends."""
 
     mode: Literal["poll", "listen", "hybrid"] = "hybrid"
-    queues: dict[str, Count] = Field(default_factory=lambda: {"default": 1, "conversations": 1})
+    queues: dict[str, Count] = Field(
+        default_factory=lambda: {"default": 1, "conversations": 1, "customers": 1, "notifications": 1}
+    )
     """Queue name to weight."""
     slots: Count = 50
     claim_batch: Count = 200
@@ -176,6 +179,42 @@ class ConversationSettings(Group):
     """Rules for choosing agents that differ from the default (docs/scoring.md)."""
 
 
+class CustomerSettings(Group):
+    """The customers application (product page, section 3). Tiers, limits and prices are rows, not settings."""
+
+    busy_retry_seconds: Count = 30
+    """What Retry-After says to a customer who is refused because the system is full."""
+    warn_at: tuple[Share, ...] = (0.80, 0.95)
+    """Shares of the daily quota at which a customer is warned, once each a day."""
+    suggest_after_days: Count = 3
+    """Days within the last 14 on which the last warning was reached before a higher tier is suggested."""
+    light_bytes: Count = 16 * 1024
+    """Jobs whose input is at most this large count as light in peak hours."""
+    priority: dict[str, float] = Field(default_factory=dict)
+    """Numbers of the priority formula that differ from the default (docs/customers.md)."""
+    recalculate_every_seconds: Seconds = 60.0
+    job_seconds: Seconds = 120.0
+    """Time limit of a workflow's job."""
+    health_every_seconds: Seconds = 300.0
+    """How often each workflow gets a canary job; it is unhealthy when twice that has passed without an answer."""
+    operator_email: str | None = None
+    """Who hears of errors of class auth and of dead letters, beside the customer."""
+
+
+class NotificationSettings(Group):
+    """How mail and webhooks leave. Without `smtp_host` no mail is sent; the notification stays readable in the API."""
+
+    smtp_host: str | None = None
+    smtp_port: Port = 587
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    mail_from: str = "tandem@localhost"
+    timeout_seconds: Seconds = 10.0
+    webhook_private_addresses: bool = False
+    """Whether webhooks may go to loopback, private and other special addresses, and by plain http: tests only."""
+
+
 class LoggingSettings(Group):
     """What is written to standard error."""
 
@@ -201,6 +240,8 @@ class Settings(BaseSettings):
     sweeper: SweeperSettings = SweeperSettings()
     api: ApiSettings = ApiSettings()
     conversations: ConversationSettings = ConversationSettings()
+    customers: CustomerSettings = CustomerSettings()
+    notifications: NotificationSettings = NotificationSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("handlers", mode="before")

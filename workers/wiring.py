@@ -3,10 +3,11 @@
 The only place of the worker that knows the applications.
 """
 
-from app.applications import make_registry
+from app.applications import customer_workflows, make_registry
 from app.config import Settings
 from app.database.engine import make_engine, make_session_factory
 from app.domains.conversations import jobs as conversations
+from app.domains.customers import jobs as customers
 from app.observability.metrics import start_worker_metrics
 from workers.leaving import leave_if_hanging
 from workers.supervisor import Supervisor
@@ -15,7 +16,11 @@ from workers.sweeper.reconcile import Reconciler
 
 def make_reconcilers(settings: Settings) -> list[Reconciler]:
     """Every application's repair."""
-    return [Reconciler(name, repair, every) for name, repair, every in conversations.reconcilers(settings)]
+    repairs = [
+        *conversations.reconcilers(settings),
+        *customers.reconcilers(settings, customer_workflows(settings)),
+    ]
+    return [Reconciler(name, repair, every) for name, repair, every in repairs]
 
 
 def make_supervisor(settings: Settings, url: str, *, sweep: bool = True) -> Supervisor:

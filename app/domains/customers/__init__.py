@@ -1,0 +1,1 @@
+"""Customers: four tiers share the workers fairly; limits, rates, quotas, priorities, usage and invoices."""
