@@ -55,8 +55,15 @@ class Inbox:
                 if waiter.done() and not waiter.cancelled() and self._jobs:
                     self._wake_one()
                 raise
+        return self._next()
+
+    def take_now(self) -> ClaimedJob | None:
+        """The next job if one is here: a busy worker's jobs need no coroutine each."""
+        return self._next() if self._jobs else None
+
+    def _next(self) -> ClaimedJob:
         job = self._jobs.popleft()
-        if len(self._jobs) <= self._reserve() // 2:
+        if not self.low.is_set() and len(self._jobs) <= self._reserve() // 2:
             self.low.set()
         return job
 

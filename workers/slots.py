@@ -108,8 +108,9 @@ class Slots(Service):
 
     async def _serve(self, slot: Slot) -> None:
         while True:
-            await self._gate.wait()
-            job = await self.inbox.take()
+            if not self._gate.is_set():
+                await self._gate.wait()
+            job = self.inbox.take_now() or await self.inbox.take()
             if not self._gate.is_set():
                 self.inbox.put_back(job)  # a suspect runs alone now
                 continue

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 
 from app.config import load_settings
-from app.database import migrate
 from app.queue.enqueue import enqueue, enqueue_async, enqueue_copy_async, enqueue_many_async
 from app.queue.job import NewJob
 from app.queue.kinds import Kind, Registry
@@ -80,6 +79,8 @@ class Client:
 
 async def setup(url: str) -> None:
     """The real migrations."""
+    from app.database import migrate  # noqa: PLC0415 - not in a worker's memory
+
     await asyncio.to_thread(migrate.upgrade, url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(EVENT_TABLE)
