@@ -7,13 +7,14 @@ from . import aio
 from .bulk import enqueue_copy
 from .enqueue import enqueue, enqueue_many
 from .errors import Conflict, InvalidInput, TandemError, UniqueConflict
-from .job import Enqueued, Job, Unique
+from .job import Enqueued, Job, OnFailure, Unique
 
 __all__ = [
     "Conflict",
     "Enqueued",
     "InvalidInput",
     "Job",
+    "OnFailure",
     "TandemError",
     "Unique",
     "UniqueConflict",

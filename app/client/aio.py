@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
-from .batch import OnConflict, answers, one_job, parameters, plain_parameters
+from .batch import OnConflict, answers, enqueue_call, one_job, plain_parameters
 from .bulk import copy_async
-from .job import Enqueued, Job, Unique
+from .job import Enqueued, Job, OnFailure, Unique
 from .places import AsyncPlace, run_async
-from .statements import ENQUEUE_JOB, ENQUEUE_JOBS
+from .statements import ENQUEUE_JOB
 
 
 @overload
@@ -30,6 +30,8 @@ async def enqueue(
     unique: Unique | None = ...,
     policy: Mapping[str, Any] | None = ...,
     context: Mapping[str, Any] | None = ...,
+    after: Sequence[int] = ...,
+    on_failure: OnFailure = ...,
     wake: bool = True,
 ) -> Enqueued: ...
 @overload
@@ -50,7 +52,7 @@ async def enqueue_many(
     """Enqueue up to 1,000 jobs with one statement; see `tandem.enqueue_many`."""
     if not jobs:
         return []
-    rows = await run_async(place, ENQUEUE_JOBS, parameters(jobs, wake=wake))
+    rows = await run_async(place, *enqueue_call(jobs, wake=wake))
     return answers(jobs, rows, on_conflict=on_conflict)
 
 

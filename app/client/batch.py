@@ -6,6 +6,7 @@ from typing import Any, Literal
 from .encoding import encode_json
 from .errors import InvalidInput, UniqueConflict
 from .job import BATCH_LIMIT, DEFAULT_PRIORITY, DEFAULT_QUEUE, POLICY_LIMIT_BYTES, Enqueued, Job
+from .statements import ENQUEUE_AFTER, ENQUEUE_JOBS, Statement
 
 OnConflict = Literal["raise", "report"]
 
@@ -26,7 +27,7 @@ def one_job(kind: str | Job, payload: Any, options: dict[str, Any]) -> Job:
 
 def plain_parameters(job: Job) -> dict[str, Any] | None:
     """A job for the statement of one plain job; None when it needs the other one. Raises InvalidInput."""
-    if job.unique is not None or job.run_at is not None:
+    if job.unique is not None or job.run_at is not None or job.after:
         return None
     payload = job.body()
     if len(payload) > SMALL:
@@ -72,6 +73,16 @@ def parameters(jobs: Sequence[Job], *, wake: bool) -> dict[str, Any]:
     }
 
 
+def enqueue_call(jobs: Sequence[Job], *, wake: bool) -> tuple[Statement, dict[str, Any]]:
+    """The statement for these jobs and its parameters: that of dependents only if there is one. Raises InvalidInput."""
+    found = parameters(jobs, wake=wake)
+    if not any(job.after for job in jobs):
+        return ENQUEUE_JOBS, found
+    found["afters"] = ["{" + ",".join(map(str, job.after)) + "}" if job.after else None for job in jobs]
+    found["on_failures"] = [job.on_failure for job in jobs]
+    return ENQUEUE_AFTER, found
+
+
 def wake_mode(wake: bool) -> str:
     """How the SQL functions call it."""
     return "commit" if wake else "none"
@@ -87,7 +98,7 @@ def answers(
 ) -> list[Enqueued]:
     """One answer per job. Raises UniqueConflict for the first key that belongs to another payload."""
     if on_conflict == "raise":
-        for job, (job_id, _, same_body) in zip(jobs, rows, strict=True):
+        for job, (job_id, _, same_body, *_) in zip(jobs, rows, strict=True):
             if not same_body and job.unique is not None:
                 key, queue = job.unique.key, job.queue
                 raise UniqueConflict(
@@ -95,4 +106,4 @@ def answers(
                     f"unique key {key!r} in queue {queue!r} belongs to job {job_id} with another payload",
                     detail={"key": key, "queue": queue, "job_id": job_id},
                 )
-    return [Enqueued(job_id, created, not same_body) for job_id, created, same_body in rows]
+    return [Enqueued(job_id, created, not same_body) for job_id, created, same_body, *_ in rows]

@@ -103,6 +103,10 @@ def _rows(jobs: Iterable[Job]) -> Iterator[tuple[Any, ...]]:
             raise InvalidInput(
                 "unique-key-in-copy", "a job with a unique key cannot go through COPY: use enqueue_many"
             )
+        if job.after:
+            raise InvalidInput(
+                "after-in-copy", "a job that waits for others cannot go through COPY: use enqueue_many"
+            )
         yield (
             job.kind,
             job.body(),

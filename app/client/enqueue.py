@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
-from .batch import OnConflict, answers, one_job, parameters, plain_parameters
-from .job import Enqueued, Job, Unique
+from .batch import OnConflict, answers, enqueue_call, one_job, plain_parameters
+from .job import Enqueued, Job, OnFailure, Unique
 from .places import SyncPlace, run
-from .statements import ENQUEUE_JOB, ENQUEUE_JOBS
+from .statements import ENQUEUE_JOB
 
 
 @overload
@@ -28,6 +28,8 @@ def enqueue(
     unique: Unique | None = ...,
     policy: Mapping[str, Any] | None = ...,
     context: Mapping[str, Any] | None = ...,
+    after: Sequence[int] = ...,
+    on_failure: OnFailure = ...,
     wake: bool = True,
 ) -> Enqueued: ...
 @overload
@@ -59,5 +61,5 @@ def enqueue_many(
     """
     if not jobs:
         return []
-    rows = run(place, ENQUEUE_JOBS, parameters(jobs, wake=wake))
+    rows = run(place, *enqueue_call(jobs, wake=wake))
     return answers(jobs, rows, on_conflict=on_conflict)

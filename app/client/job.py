@@ -4,7 +4,7 @@ Knows nothing of connections or SQL.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -23,7 +23,10 @@ POLICY_LIMIT_BYTES = 8 * 1024
 BATCH_LIMIT = 1_000
 FURTHEST = timedelta(days=366)
 LONGEST_KEY = 255
+AFTER_LIMIT = 10_000
+"""For how many jobs one job may wait."""
 UniqueScope = Literal["pending", "unfinished", "period", "forever"]
+OnFailure = Literal["cancel", "run", "wait"]
 
 clock_offset = timedelta(0)
 """How far the database's clock is moved; only the testing kit sets it, together with the sessions' own setting."""
@@ -58,7 +61,9 @@ class Job:
 
     `run_at` needs a time zone and lies at most 366 days ahead; the past means now. `policy` are the job's own
     limits over those of its kind (max_attempts, crash_limit), `context` is carried along for logs and traces
-    (request_id, traceparent). Raises InvalidInput.
+    (request_id, traceparent). `after` are the ids of jobs that must have succeeded before it may run; when one of
+    them dies or is cancelled, `on_failure` decides: cancel this job too, run it all the same, or wait for the
+    redrive. Raises InvalidInput.
     """
 
     kind: str
@@ -71,6 +76,8 @@ class Job:
     unique: Unique | None = None
     policy: Mapping[str, Any] | None = None
     context: Mapping[str, Any] | None = None
+    after: Sequence[int] = ()
+    on_failure: OnFailure = "cancel"
 
     def __post_init__(self) -> None:
         check_name("kind", self.kind)
@@ -83,6 +90,7 @@ class Job:
         if self.partition_key is not None:
             _check_key("partition key", self.partition_key)
         _check_types(self)
+        _check_after(self)
 
     def body(self) -> str:
         """The payload as JSON text. Raises InvalidInput for what PostgreSQL or the limit would refuse."""
@@ -140,3 +148,18 @@ def _check_types(job: Job) -> None:
         given: object = value
         if given is not None and not isinstance(given, Mapping):
             raise InvalidInput(f"invalid-{what}", f"{what} is a mapping, not {type(given).__name__}")
+
+
+def _check_after(job: Job) -> None:
+    given: object = job.after
+    if job.on_failure not in get_args(OnFailure):
+        raise InvalidInput("invalid-after", f"on_failure is one of {', '.join(get_args(OnFailure))}")
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        raise InvalidInput("invalid-after", f"after is a list of job ids, not {type(given).__name__}")
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**63 for one in given):
+        raise InvalidInput("invalid-after", "after is a list of job ids: whole numbers from 1 on")
+    if len(given) > AFTER_LIMIT:
+        raise InvalidInput(
+            "invalid-after",
+            f"a job waits for at most {AFTER_LIMIT} jobs, not {len(given)}: join them in stages",
+        )

@@ -55,5 +55,6 @@ def load(package: str, name: str) -> Statement:
 
 ENQUEUE_JOB = load(__package__, "enqueue_job")
 ENQUEUE_JOBS = load(__package__, "enqueue_jobs")
+ENQUEUE_AFTER = load(__package__, "enqueue_after")
 BEGIN_COPY = load(__package__, "begin_copy")
 ENQUEUE_COPIED = load(__package__, "enqueue_copied")

@@ -259,6 +259,14 @@ async def _settle_batch(connection: Connection, registry: Registry, jobs: list[i
     return len(ended)
 
 
+async def end_cancelled(connection: Connection, registry: Registry, jobs: list[int]) -> int:
+    """End these jobs, for which a cancel request is there, where they wait; answers how many.
+
+    What cannot be ended here (its hook raises or is not known) is left to `settle_cancels`.
+    """
+    return await _settle_batch(connection, registry, jobs) if jobs else 0
+
+
 async def _cancel_waiting(connection: Connection, registry: Registry, job_ids: list[int]) -> list[int]:
     rows = await AdminStore(connection).cancel_waiting(job_ids, hooked_kinds=registry.hooked)
     for row in rows:

@@ -209,6 +209,17 @@ class Store:
         params = {"job_ids": [job for job, _ in pairs], "tokens": [token for _, token in pairs]}
         return await self._named("lease", "rescue_jobs", params)
 
+    # --- dependencies --------------------------------------------------------------------------------------
+
+    async def find_ended_parents(self, *, after: int, most: int) -> tuple[int, int | None, list[int]]:
+        """Of the next awaited jobs behind `after`: how many were looked at, the last one, those that have ended."""
+        row = (await self._all("dependencies", "find_ended_parents", {"after": after, "most": most}))[0]
+        return row[0], row[1], row[2]
+
+    async def release_dependents(self, parents: Sequence[int]) -> list[Any]:
+        """Draw the consequences for who waits for these; answers job_id, queue and doomed of each that moves."""
+        return await self._named("dependencies", "release_dependents", {"parents": list(parents)})
+
     # --- schedule, floors ----------------------------------------------------------------------------------
 
     async def promote_jobs(self, *, after: datetime, most: int) -> tuple[int, list[int], datetime | None]:

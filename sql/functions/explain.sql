@@ -6,7 +6,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT r.reason, r.explanation, r.since, r.until
 FROM tandem.job_circumstances($1) AS c
-CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked') AS waits, c.place = 'lease' AS runs,
+CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked', 'dependent') AS waits, c.place = 'lease' AS runs,
                            c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who) AS n
 CROSS JOIN LATERAL (VALUES
     (1, c.place IS NULL AND c.kind IS NULL, 'unknown-job',
@@ -29,6 +29,7 @@ CROSS JOIN LATERAL (VALUES
      c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
      format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
+    (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
      || ' is not due yet', coalesce(c.failed_at, c.created_at), c.until),

@@ -7,5 +7,6 @@ RETURN CASE scope
                            AND EXISTS (SELECT FROM tandem.job AS j WHERE j.id = job)
     WHEN 'pending' THEN EXISTS (SELECT FROM tandem.ready AS r WHERE r.job_id = job)
                         OR EXISTS (SELECT FROM tandem.scheduled AS s WHERE s.job_id = job)
+                        OR EXISTS (SELECT FROM tandem.dependent AS w WHERE w.job_id = job)
                         OR EXISTS (SELECT FROM tandem.blocked AS b WHERE b.job_id = job)
     ELSE true END;

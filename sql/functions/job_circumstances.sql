@@ -16,6 +16,8 @@ WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), place AS MATERIALIZED 
            NULL, NULL FROM tandem.scheduled WHERE job_id = $1
     UNION ALL SELECT 'blocked', queue, priority, NULL, attempt, suspect, false, blocked_at, NULL, partition_key, NULL,
            waiting_for FROM tandem.blocked WHERE job_id = $1
+    UNION ALL SELECT 'dependent', queue, priority, NULL, 0, false, false, held_at, NULL, partition_key, NULL,
+           tandem.awaited_jobs(job_id) FROM tandem.dependent WHERE job_id = $1
     UNION ALL SELECT 'lease', queue, priority, NULL, attempt, suspect, alone, claimed_at, expires_at, partition_key,
            worker, NULL FROM tandem.lease WHERE job_id = $1
     UNION ALL SELECT lower(outcome), NULL, NULL, NULL, attempt, NULL, NULL, finished_at, NULL, NULL, worker,

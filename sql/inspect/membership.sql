@@ -1,4 +1,4 @@
--- Does every job stand in exactly one place (ready, scheduled, blocked, lease, done)? Must answer no row.
+-- Does every job stand in exactly one place (ready, scheduled, blocked, dependent, lease, done)? Must answer no row.
 -- problem: "nowhere" is a lost job, "twice" may run or count twice, "no job" is a place whose job is gone.
 -- What to do: a row here is a bug of the queue or a change made by hand. Keep the row and the server's log and report it;
 -- then put the job back by hand (nowhere), or delete the place that is wrong. Reads every job: 1 s per million.
@@ -7,6 +7,7 @@ WITH seen AS (
     UNION ALL SELECT job_id, 'ready' FROM tandem.ready
     UNION ALL SELECT job_id, 'scheduled' FROM tandem.scheduled
     UNION ALL SELECT job_id, 'blocked' FROM tandem.blocked
+    UNION ALL SELECT job_id, 'dependent' FROM tandem.dependent
     UNION ALL SELECT job_id, 'lease' FROM tandem.lease
     UNION ALL SELECT job_id, 'done' FROM tandem.done
 )

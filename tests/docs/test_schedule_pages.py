@@ -1,9 +1,10 @@
-"""The page on schedules is tried: its Python declares what it says, its commands run, its paths exist."""
+"""The pages on schedules and dependencies are tried: their Python, SQL and commands run, the paths exist."""
 
 import re
 import shlex
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.config import Settings
@@ -39,3 +40,18 @@ def test_every_path_is_told() -> None:
     }
     told = re.findall(r"^\| `([A-Z]+ /v1/schedules[^`]*)`", (DOCS / "schedules.md").read_text(), re.MULTILINE)
     assert set(told) == paths
+
+
+def test_the_page_on_dependencies_runs(db_url: str) -> None:
+    for text in blocks("dependencies.md", "python"):
+        exec(text.replace("from tandem ", "from app.client "), {"url": db_url})  # noqa: S102 - our own page
+    with psycopg.connect(db_url, autocommit=True) as connection:
+        for text in blocks("dependencies.md", "sql"):
+            connection.execute(text.encode())
+        query = "SELECT kind, waiting_for, count(*) FROM tandem.job_status GROUP BY 1, 2 ORDER BY 1"
+        assert connection.execute(query).fetchall() == [
+            ("add-up", "job", 2),
+            ("count-part", "job", 3),
+            ("remove-file", "job", 1),
+            ("split-file", "nothing", 1),
+        ]

@@ -10,6 +10,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.schedules import declare_schedules, fire_schedules
 from app.queue.store import Store
+from workers.sweeper.dependencies import ReleaseDependents
 from workers.sweeper.step import BEGINNING
 from workers.testing.ground import Ground, ground_of, ground_of_async
 from workers.testing.report import DrainReport, read_report
@@ -79,7 +80,7 @@ async def _drain(
         await declare_schedules(await ground.claiming.get(), registry.schedules)
         try:
             async with asyncio.timeout(seconds):
-                while jobs := await _next(runner, due, queues):
+                while jobs := await _next(runner, registry, due, queues):
                     if sum(runner.tries.values()) + len(jobs) > most:
                         raise AssertionError(f"more than {most} tries, and still jobs: {_names(jobs)}")
                     await runner.run(jobs)
@@ -96,10 +97,14 @@ async def report_of(runner: Runner) -> DrainReport:
     return read_report(rows, tries=runner.tries, errors=runner.errors)
 
 
-async def _next(runner: Runner, due: bool, queues: Sequence[str] | None) -> list[ClaimedJob]:
+async def _next(
+    runner: Runner, registry: Registry, due: bool, queues: Sequence[str] | None
+) -> list[ClaimedJob]:
     if due:
         connection = await runner.ground.claiming.get()
         await fire_schedules(connection)
+        while (await ReleaseDependents(registry).run_once(connection)).rows:
+            pass
         store = Store(connection)
         while (await store.promote_jobs(after=BEGINNING, most=PROMOTED_AT_ONCE))[0] == PROMOTED_AT_ONCE:
             pass

@@ -15,10 +15,15 @@ WITH asked AS MATERIALIZED (
     RETURNING m.job_id, m.attempt, m.queue, m.partition_key
 ), told AS (  -- in an ordered queue it may have been the head that its key waited for
     INSERT INTO tandem.touch (queue, partition_key) SELECT DISTINCT queue, partition_key FROM unblocked
+), undepended AS (
+    DELETE FROM tandem.dependent AS m USING asked AS a WHERE m.job_id = a.id RETURNING m.job_id
+), unlinked AS (
+    DELETE FROM tandem.dependency AS d USING asked AS a WHERE d.job_id = a.id
 ), gone AS (
     SELECT job_id, attempt FROM unready
     UNION ALL SELECT job_id, attempt FROM unscheduled
     UNION ALL SELECT job_id, attempt FROM unblocked
+    UNION ALL SELECT job_id, 0::smallint FROM undepended
 ), met AS (
     DELETE FROM tandem.cancel_intent AS i USING gone AS g WHERE i.job_id = g.job_id
 ), closed AS (

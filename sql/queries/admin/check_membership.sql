@@ -4,6 +4,7 @@ WITH seen AS (
     UNION ALL SELECT job_id, 'ready' FROM tandem.ready
     UNION ALL SELECT job_id, 'scheduled' FROM tandem.scheduled
     UNION ALL SELECT job_id, 'blocked' FROM tandem.blocked
+    UNION ALL SELECT job_id, 'dependent' FROM tandem.dependent
     UNION ALL SELECT job_id, 'lease' FROM tandem.lease
     UNION ALL SELECT job_id, 'done' FROM tandem.done
 )

@@ -16,6 +16,11 @@ WITH place AS MATERIALIZED (
        AND (%(queue)s::text IS NULL OR j.queue = %(queue)s) AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
      ORDER BY m.job_id DESC LIMIT %(most)s)
     UNION ALL
+    (SELECT m.job_id FROM tandem.dependent AS m JOIN tandem.job AS j ON j.id = m.job_id
+     WHERE coalesce(%(status)s::text, 'PENDING') = 'PENDING' AND m.job_id < %(before)s::bigint
+       AND (%(queue)s::text IS NULL OR j.queue = %(queue)s) AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
+     ORDER BY m.job_id DESC LIMIT %(most)s)
+    UNION ALL
     (SELECT m.job_id FROM tandem.lease AS m JOIN tandem.job AS j ON j.id = m.job_id
      WHERE coalesce(%(status)s::text, 'RUNNING') = 'RUNNING' AND m.job_id < %(before)s::bigint
        AND (%(queue)s::text IS NULL OR j.queue = %(queue)s) AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)

@@ -4,7 +4,8 @@ WITH ready AS (
 ), scheduled AS (
     SELECT queue, count(*) AS jobs, min(next_attempt_at) AS next_due FROM tandem.scheduled GROUP BY queue
 ), blocked AS (
-    SELECT queue, count(*) AS jobs FROM tandem.blocked GROUP BY queue
+    SELECT queue, count(*) AS jobs FROM (SELECT queue FROM tandem.blocked UNION ALL SELECT queue FROM tandem.dependent) AS b
+    GROUP BY queue
 ), running AS (
     SELECT queue, count(*) AS jobs FROM tandem.lease GROUP BY queue
 ), dead AS (
