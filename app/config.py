@@ -55,6 +55,8 @@ class DatabaseSettings(Group):
     """Behind a transaction pooler nothing is prepared, whatever this says."""
     pooler: Literal["auto", "none", "transaction"] = "auto"
     """Whether `database_url` leads through a transaction pooler; `auto` looks at the start of each connection."""
+    allow_data_loss: bool = False
+    """Let API and workers start on a server that may lose what it acknowledged (fsync off, tables UNLOGGED)."""
     pool_size: Count = 10
     pool_overflow: Annotated[int, Field(ge=0)] = 0
     pool_wait_seconds: Seconds = 5.0

@@ -17,6 +17,7 @@ from app.api.edge import Edge
 from app.api.health import Readiness
 from app.applications import make_registry
 from app.config import Settings, load_settings
+from app.database import durability
 from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
@@ -90,4 +91,5 @@ async def _address(stack: AsyncExitStack, settings: Settings, url: str | None) -
     place = database(settings)
     location = await asyncio.to_thread(place.__enter__)
     stack.push(place.__exit__)
+    await asyncio.to_thread(durability.check, location.url, settings=settings.database)
     return location.url

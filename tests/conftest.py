@@ -17,6 +17,8 @@ from app.database.connect import connect, connect_sync
 from app.database.deadline import BoundedAsyncConnection, BoundedConnection
 from tests.support import databases, servers
 
+# The servers of the tests need not survive a power failure; tests/database/test_durability.py says the opposite.
+os.environ.setdefault("TANDEM_DATABASE__ALLOW_DATA_LOSS", "true")
 SERVER = pytest.StashKey[str]()
 TEMPLATE = pytest.StashKey[str]()
 CLEAN_UP = pytest.StashKey[ExitStack]()

@@ -6,7 +6,7 @@ import asyncio
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
     from app.config import load_settings
-    from app.database import version
+    from app.database import durability, version
     from app.database.location import database
     from app.observability.logging import set_up_logging
     from workers.wiring import run_worker
@@ -14,6 +14,7 @@ def main() -> None:
     settings = load_settings()
     set_up_logging(settings.logging)
     with database(settings) as place:
+        durability.check(place.url, settings=settings.database)
         version.check(place.url, settings=settings.database)
         asyncio.run(run_worker(settings, place.url))
 

@@ -27,7 +27,7 @@ def api(
     import uvicorn
 
     from app.api.auth import mode_of
-    from app.database import version
+    from app.database import durability, version
     from app.database.location import database
     from app.main import create_app
     from app.observability.logging import set_up_logging
@@ -38,6 +38,7 @@ def api(
     mode_of(settings)  # before a database is started for nothing
     set_up_logging(settings.logging)
     with database(settings, root=CHECKOUT) as place:
+        durability.check(place.url, settings=settings.database)
         version.check(place.url, settings=settings.database)
         uvicorn.run(
             create_app(settings, url=place.url),

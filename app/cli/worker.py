@@ -44,7 +44,7 @@ def worker(
     """
     import asyncio
 
-    from app.database import version
+    from app.database import durability, version
     from app.database.location import database
     from app.observability.logging import set_up_logging
     from workers.wiring import run_worker
@@ -56,6 +56,7 @@ def worker(
         )
     set_up_logging(settings.logging)
     with database(settings, root=CHECKOUT) as place:
+        durability.check(place.url, settings=settings.database)
         version.check(place.url, settings=settings.database)
         if processes > 1:
             _keep_several(settings, processes, sweep=sweep)

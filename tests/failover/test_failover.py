@@ -97,12 +97,12 @@ def test_a_promoted_synchronous_standby_has_everything_and_nothing_counts_twice(
     ):
         one.started()
         two.started()
-        time.sleep(load_seconds)
+        time.sleep(load_seconds)  # layout: sleep-in-test - the load itself takes this time
         pair.primary.stop(mode="immediate")
         before = sum(len(client.acknowledged) for client in running)
         pair.promote()
         eventually(lambda: sum(len(one.acknowledged) for one in running) >= before + 20, timeout=60)
-        time.sleep(load_seconds)
+        time.sleep(load_seconds)  # layout: sleep-in-test - the load itself takes this time
         for client in running:
             client.calm.set()
         eventually(lambda: unfinished(pair.standby_url) == 0, timeout=60)
