@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from app import events
-from app.database.connect import CONNECTION_LOST
+from app.database.connect import CONNECTION_LOST, READ_ONLY
 from app.database.reconnecting import Reconnecting
 from app.queue.facts import Ended, Outcome
 from app.queue.finish import Finished, finish_batch
@@ -207,7 +207,7 @@ class Finisher(Service):
         self.failed(job, seconds, Verdict(failure, None), code="result-refused")
 
     async def _after(self, error: BaseException) -> None:
-        if self.finishing.is_open:
+        if self.finishing.is_open and not isinstance(error, READ_ONLY):
             await asyncio.sleep(
                 0.05
             )  # a lock or statement time limit ended the statement, not the connection

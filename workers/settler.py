@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Literal
 
 from app import events
-from app.database.connect import CONNECTION_LOST
+from app.database.connect import CONNECTION_LOST, READ_ONLY
 from app.database.reconnecting import Reconnecting
 from app.queue.facts import Ended, Outcome
 from app.queue.job import ClaimedJob
@@ -104,7 +104,9 @@ class Settler(Service):
         except Exception as error:
             # What was committed unseen is not ours any more: the repeat leaves it alone.
             self._postpone(batch, error)
-            if isinstance(error, CONNECTION_LOST) and not self.settling.is_open:
+            if isinstance(error, READ_ONLY) or (
+                isinstance(error, CONNECTION_LOST) and not self.settling.is_open
+            ):
                 await self.settling.lost(error)
             return
         ended: list[Outcome] = []

@@ -20,7 +20,9 @@ from app.errors import ConfigurationError, Unavailable
 
 OLDEST_SERVER = 150000
 # What a caller that keeps a connection treats as "it is gone, open another".
-CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
+# One that takes no writes leads to a standby, or to a primary of yesterday: another one may lead to the right server.
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
+CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, READ_ONLY)
 Kind = TypeVar("Kind", BoundedAsyncConnection, BoundedConnection)
 _pooled: set[str] = set()
 """Addresses behind which a pooler was found: the next connection there begins as one of its clients."""
@@ -255,6 +257,7 @@ def _unavailable(error: BaseException) -> Unavailable:
 
 __all__ = [
     "CONNECTION_LOST",
+    "READ_ONLY",
     "DeadlineExceeded",
     "check_server_version",
     "connect",

@@ -261,4 +261,6 @@ def _shown(value: object) -> str:
     """A default as the pages show it."""
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return json.dumps(value) if isinstance(value, dict) else str(value)

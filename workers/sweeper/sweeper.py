@@ -18,7 +18,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app import events
 from app.config import SweeperSettings
-from app.database.connect import CONNECTION_LOST
+from app.database.connect import CONNECTION_LOST, READ_ONLY
 from app.database.reconnecting import Open, Reconnecting
 from app.queue.facts import Swept
 from app.queue.kinds import Registry
@@ -80,7 +80,7 @@ async def run_step(step: Step, connection: Reconnecting) -> StepReport:
         moved = await step.run_once(opened)
     except CONNECTION_LOST as lost:
         error = _first_line(lost)
-        if not connection.is_open:
+        if isinstance(lost, READ_ONLY) or not connection.is_open:
             await connection.close()
     except Exception as failed:
         error = _first_line(failed)
