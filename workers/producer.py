@@ -7,7 +7,7 @@ lock, one claim from the safe floors, then wait. The lock is kept while claims s
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Literal
@@ -28,6 +28,7 @@ from workers.inbox import Inbox
 from workers.service import Service
 
 Mode = Literal["poll", "listen", "hybrid"]
+Look = Callable[[Sequence[str]], list[Lane]]
 LISTEN_CHECK = 10.0
 LISTEN_RECHECK = 30.0
 """How often mode `listen` looks all the same: a foreign producer may commit long after its probe."""
@@ -85,7 +86,7 @@ class Producer(Service):
         if want <= 0:
             await self._wait_for_room()
             return
-        jobs = await self._claim(self.floors.ahead(), want)
+        jobs = await self._claim(self.floors.ahead, want)
         if jobs and self.sleeper is not None and self.sleeper.deaf:
             self._refused = 0  # where nothing wakes us, work tells that more may follow soon
         if len(jobs) >= min(want, self.batch):
@@ -131,21 +132,25 @@ class Producer(Service):
         want = self.inbox.room()
         if want <= 0:
             return True
-        return len(await self._claim(self.floors.everything(), want)) >= min(want, self.batch)
+        return len(await self._claim(self.floors.everything, want)) >= min(want, self.batch)
 
-    async def _claim(self, lanes: list[Lane], want: int) -> list[ClaimedJob]:
+    async def _claim(self, look: Look, want: int) -> list[ClaimedJob]:
+        """Claim up to `want` and a batch from the lanes that `look` names, a part of the queues at a time."""
+        want, claimed = min(want, self.batch), list[ClaimedJob]()
+        for queues in self.floors.parts():
+            claimed += await self._claim_part(look, queues, want - len(claimed))
+            if len(claimed) >= want or self.stopping.is_set():
+                break
+        return claimed
+
+    async def _claim_part(self, look: Look, queues: Sequence[str], want: int) -> list[ClaimedJob]:
         connection = await self.claiming.get()
         if self.claiming.generation != self._generation:
             self._generation = self.claiming.generation
             self.floors.forget()
-            lanes = self.floors.everything()
         asked_at = monotonic()
         jobs = await Store(connection).claim_jobs(
-            lanes,
-            want=min(want, self.batch),
-            token=secrets.randbits(63),
-            worker=self.worker,
-            lease=self.lease,
+            look(queues), want=want, token=secrets.randbits(63), worker=self.worker, lease=self.lease
         )
         if jobs:
             self.floors.passed(jobs)

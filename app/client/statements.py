@@ -1,7 +1,7 @@
 """The client's statements: files beside this one, in the parameter styles of psycopg and of asyncpg."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -29,7 +29,7 @@ class Statement:
         }
 
 
-def array_text(values: list[str | None]) -> str:
+def array_text(values: Sequence[str | None]) -> str:
     """A list of strings as PostgreSQL writes arrays."""
     return "{" + ",".join([_quoted(value) for value in values]) + "}"
 

@@ -6,12 +6,14 @@ never flushed is given out again after a server crash.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from app.queue.job import PRIORITIES, ClaimedJob
 from app.queue.store import Lane
 
 END = 2**63 - 1
+PART = 100
+"""Queues in one claim statement: a thousand in one cost 19 ms of the client and 15 ms of the server, work or none."""
 
 
 class Floors:
@@ -52,25 +54,33 @@ class Floors:
             if floor > self._safe.get(lane, 0):
                 self._safe[lane] = floor
 
-    def ahead(self) -> list[Lane]:
-        """Lanes from the fast floors on: the cheap look for new rows."""
-        return [
-            Lane(*lane, max(self._fast.get(lane, 0), self._safe.get(lane, 0)), END) for lane in self._lanes()
-        ]
+    def parts(self) -> Iterator[Sequence[str]]:
+        """All queues in the order of one look, some at a time: a claim names ten lanes for each of its queues."""
+        queues = self._order()
+        for start in range(0, len(queues), PART):
+            yield queues[start : start + PART]
 
-    def everything(self) -> list[Lane]:
+    def ahead(self, queues: Sequence[str] | None = None) -> list[Lane]:
+        """Lanes from the fast floors on: the cheap look for new rows."""
+        fast, safe = self._fast, self._safe
+        return [Lane(*lane, max(fast.get(lane, 0), safe.get(lane, 0)), END) for lane in self._lanes(queues)]
+
+    def everything(self, queues: Sequence[str] | None = None) -> list[Lane]:
         """Lanes from the safe floors on: what a sleeper must look at before it may sleep."""
-        return [Lane(*lane, self._safe.get(lane, 0), END) for lane in self._lanes()]
+        return [Lane(*lane, self._safe.get(lane, 0), END) for lane in self._lanes(queues)]
 
     def behind(self) -> list[Lane]:
         """The gaps [safe, fast) where rows that committed late may lie; empty when there are none."""
         gaps = ((lane, self._safe.get(lane, 0), self._fast.get(lane, 0)) for lane in self._lanes())
         return [Lane(*lane, safe, fast) for lane, safe, fast in gaps if safe < fast]
 
-    def _lanes(self) -> list[tuple[str, int]]:
-        queues: Sequence[str] = self.queues
-        if len(queues) > 1:
-            # Weighted sampling without replacement: Efraimidis and Spirakis, 2006.
-            keys = {queue: random.random() ** (1 / self._weights[queue]) for queue in queues}  # noqa: S311 - no secret
-            queues = sorted(queues, key=keys.__getitem__, reverse=True)
-        return [(queue, priority) for queue in queues for priority in reversed(PRIORITIES)]
+    def _lanes(self, queues: Sequence[str] | None = None) -> list[tuple[str, int]]:
+        chosen = self._order() if queues is None else queues
+        return [(queue, priority) for queue in chosen for priority in reversed(PRIORITIES)]
+
+    def _order(self) -> Sequence[str]:
+        if len(self.queues) == 1:
+            return self.queues
+        # Weighted sampling without replacement: Efraimidis and Spirakis, 2006.
+        keys = {queue: random.random() ** (1 / self._weights[queue]) for queue in self.queues}  # noqa: S311 - no secret
+        return sorted(self.queues, key=keys.__getitem__, reverse=True)

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, namedtuple_row, tuple_row
 
+from app.client.statements import array_text
 from app.queue.job import ClaimedJob
 
 QUERIES = Path(__file__).resolve().parents[2] / "sql" / "queries"
@@ -112,10 +113,11 @@ class Store:
         """Claim up to `want` jobs under `token`; answers them by lane in the order given, then by position."""
         queues, priorities, floors, ceilings = zip(*lanes, strict=True)
         params = {
-            "queues": list(queues),
-            "priorities": list(priorities),
-            "floors": list(floors),
-            "ceilings": list(ceilings),
+            # Array text: psycopg takes 4 us for each element of a list, and a thousand queues have ten thousand lanes.
+            "queues": array_text(queues),
+            "priorities": _numbers(priorities),
+            "floors": _numbers(floors),
+            "ceilings": _numbers(ceilings),
             "want": want,
             "token": token,
             "worker": worker,

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from app.database.deadline import BoundedAsyncConnection
-from app.queue.claim import Floors
+from app.queue.claim import PART, Floors
 from app.queue.enqueue import enqueue_many_async
 from app.queue.job import NewJob
 from app.queue.store import PINNED_PLANS, Finish, Lane, Store
@@ -205,3 +205,12 @@ def test_queues_take_turns_by_weight_and_priority_counts_inside_a_queue() -> Non
     lanes = floors.everything()
     assert [lane.priority for lane in lanes] == [*range(9, -1, -1)] * 2
     assert len({lane.queue for lane in lanes[:10]}) == 1
+
+
+def test_many_queues_are_looked_at_in_parts_each_once() -> None:
+    floors = Floors({f"q{number}": 1 for number in range(2 * PART + 1)})
+    parts = list(floors.parts())
+    assert [len(part) for part in parts] == [PART, PART, 1]
+    assert sorted(queue for part in parts for queue in part) == sorted(floors.queues)
+    assert {lane.queue for lane in floors.ahead(parts[2])} == set(parts[2])
+    assert list(floors.parts()) != parts, "another look, another order"

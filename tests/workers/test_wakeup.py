@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from app.queue import wake
+from app.queue.claim import PART
 from app.queue.enqueue import enqueue, enqueue_async
 from app.queue.job import NewJob
 from app.queue.kinds import Registry
@@ -233,3 +234,14 @@ async def test_what_goes_back_at_a_drain_wakes_the_workers_that_stay(db_url: str
         async with supervised(db_url, kinds(), mode="poll", poll_seconds=3600) as leaving:
             await leaving.executor.hand_back(jobs)
             await eventually_async(lambda: outcomes(db_url, [job.id for job in jobs]) == ["SUCCEEDED"] * 2)
+
+
+async def test_a_worker_of_many_queues_serves_them_all_asleep_or_busy(db_url: str) -> None:
+    queues = {f"q{number}": 1 for number in range(2 * PART + 1)}
+    async with supervised(db_url, kinds(), mode="listen", queues=queues) as worker:
+        await asleep(worker)
+        jobs = enqueue_all(db_url, [NewJob("succeed", queue=queue) for queue in queues])
+        await eventually_async(lambda: set(outcomes(db_url, jobs)) == {"SUCCEEDED"}, timeout=20)
+        await asleep(worker)
+        jobs = enqueue_all(db_url, [NewJob("succeed", queue="q7")])
+        await eventually_async(lambda: outcomes(db_url, jobs) == ["SUCCEEDED"])

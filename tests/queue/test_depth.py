@@ -1,0 +1,90 @@
+"""A deep queue costs a claim no more than a shallow one: index access alone, and as many pages whatever waits.
+
+`TANDEM_TEST_DEPTH=10000000 pytest tests/queue/test_depth.py` asks the same of ten million jobs (about 10 GB of disk).
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.database.deadline import BoundedAsyncConnection
+from app.queue.claim import END
+from app.queue.store import Store, statement
+from tests.support.claims import WORKER, worker_connection
+
+DEPTH = int(os.environ.get("TANDEM_TEST_DEPTH", "40000"))
+SHALLOW = 2_000
+PRELOAD = """
+    WITH written AS (
+        INSERT INTO tandem.job (id, created_at, priority, queue, kind, payload)
+        SELECT nextval('tandem.job_id'), now(), n %% 10, 'q' || n %% 7, 'test', '{}' FROM generate_series(1, %s) AS n
+        RETURNING id, created_at, priority, queue)
+    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue)
+    SELECT nextval('tandem.ready_position'), id, created_at, priority, 0, 0, false, queue FROM written"""
+LANES = [(f"q{queue}", priority) for queue in range(7) for priority in range(9, -1, -1)]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def explain(connection: BoundedAsyncConnection, area: str, name: str, params: Any) -> dict[str, Any]:
+    """The plan of a statement of ours, which really runs."""
+    query = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement(area, name)
+    row = await (await connection.execute(query, params)).fetchone()
+    assert row is not None
+    plan = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    return dict(plan[0]["Plan"])
+
+
+async def claim_plan(connection: BoundedAsyncConnection) -> dict[str, Any]:
+    params = {
+        "queues": [queue for queue, _ in LANES],
+        "priorities": [priority for _, priority in LANES],
+        "floors": [0] * len(LANES),
+        "ceilings": [END] * len(LANES),
+        "want": 200,
+        "token": 1,
+        "worker": WORKER,
+        "lease": timedelta(seconds=30),
+    }
+    return await explain(connection, "claim", "claim_jobs", params)
+
+
+def pages(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("analysed", [True, False], ids=["with statistics", "without statistics"])
+async def test_a_claim_reads_by_index_alone_and_as_much_whatever_waits(db_url: str, analysed: bool) -> None:
+    async with await worker_connection(db_url) as connection:
+        readings = []
+        for jobs in (SHALLOW, DEPTH - SHALLOW):
+            await connection.execute(PRELOAD, (jobs,))
+            if analysed:
+                await connection.execute("ANALYZE tandem.ready, tandem.job, tandem.lease")
+            plan = await claim_plan(connection)
+            assert plan["Actual Rows"] == 200
+            scans = [node for node in nodes(plan) if node.get("Relation Name") in {"ready", "job_0", "lease"}]
+            assert {node["Node Type"] for node in scans} <= {"Index Scan", "Tid Scan", "ModifyTable"}, scans
+            assert all(node.get("Rows Removed by Filter", 0) == 0 for node in scans)
+            readings.append(pages(plan))
+        # Each index may have grown by two levels, which each of the 200 jobs pays in four of them.
+        assert readings[1] <= readings[0] + 200 * 4 * 2, readings
+
+
+async def test_a_look_at_empty_lanes_costs_a_probe_each(db_url: str) -> None:
+    async with await worker_connection(db_url) as connection:
+        await Store(connection).declare_queues(["elsewhere"])
+        await connection.execute(PRELOAD, (SHALLOW,))
+        await connection.execute("UPDATE tandem.ready SET queue = 'elsewhere'")
+        await connection.execute("VACUUM ANALYZE tandem.ready")
+        plan = await claim_plan(connection)
+        assert plan["Actual Rows"] == 0
+        assert pages(plan) <= len(LANES) * 4 + 20
