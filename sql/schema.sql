@@ -13,6 +13,28 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.add_message_partition(topic_id integer, number bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    parent text := 'message_' || topic_id;
+    child text := format('message_%s_%s', topic_id, number);
+BEGIN
+    IF to_regclass('tandem.' || parent) IS NULL THEN
+        EXECUTE format('CREATE TABLE tandem.%I (LIKE tandem.message INCLUDING ALL) PARTITION BY RANGE ("position")', parent);
+        EXECUTE format('ALTER TABLE tandem.message ATTACH PARTITION tandem.%I FOR VALUES IN (%s)', parent, topic_id);
+    END IF;
+    IF to_regclass('tandem.' || child) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE tandem.%I (LIKE tandem.message INCLUDING ALL)', child);
+    EXECUTE format('ALTER TABLE tandem.%I ATTACH PARTITION tandem.%I FOR VALUES FROM (%s) TO (%s)',
+                   parent, child, number * 1000000000, (number + 1) * 1000000000);
+    RETURN true;
+END
+$$;
+
 CREATE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -34,18 +56,6 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION tandem.awaited_jobs(job bigint) RETURNS text
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
-SELECT format('job %s', string_agg(format('%s (%s)', d.after_job, coalesce(
-           (SELECT s.status FROM tandem.job_status AS s WHERE s.job_id = d.after_job), 'gone')), ', ' ORDER BY d.after_job)
-           FILTER (WHERE d.number <= 3))
-       || CASE WHEN count(*) > 3 THEN format(' and %s%s more', least(count(*), 1000) - 3, CASE WHEN count(*) > 1000 THEN ' or' END) ELSE '' END
-FROM (SELECT n.after_job, row_number() OVER (ORDER BY n.after_job) AS number
-      FROM (SELECT l.after_job FROM tandem.dependency AS l WHERE l.job_id = $1 LIMIT 1001) AS n) AS d
-$_$;
-
 CREATE FUNCTION tandem.begin_copy() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -64,48 +74,6 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION tandem.block_job(id bigint, at timestamp with time zone, queue text, priority integer, partition_key text, wakes boolean) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-DECLARE
-    lane integer := tandem.wake_lane(queue);
-BEGIN
-    PERFORM tandem.block_jobs(ARRAY[id], ARRAY[queue], ARRAY[partition_key], ARRAY[priority]::smallint[], '{0}', '{0}', '{f}',
-                              ARRAY[at], ARRAY[NULL::timestamptz], false);
-    IF wakes THEN
-        PERFORM set_config('tandem.wake_' || lane, '', true);
-        PERFORM tandem.wake_at_commit(lane);
-    END IF;
-END
-$$;
-
-CREATE FUNCTION tandem.block_jobs(ids bigint[], queues text[], partition_keys text[], priorities smallint[], attempts smallint[], crashes smallint[], suspects boolean[], sinces timestamp with time zone[], not_befores timestamp with time zone[], again boolean) RETURNS bigint
-    LANGUAGE plpgsql STRICT
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-BEGIN
-    WITH input AS MATERIALIZED (
-        SELECT u.id, u.queue, coalesce(u.partition_key, '') AS partition_key, u.priority, u.attempt, u.crashes, u.suspect, u.since,
-               u.not_before, coalesce(q.ordered, false) AS ordered
-        FROM unnest(ids, queues, partition_keys, priorities, attempts, crashes, suspects, sinces, not_befores)
-            AS u(id, queue, partition_key, priority, attempt, crashes, suspect, since, not_before)
-        LEFT JOIN tandem.queue AS q ON q.name = u.queue
-    ), waits AS (
-        INSERT INTO tandem.blocked
-            (queue, partition_key, band, pos, job_id, blocked_at, not_before, priority, attempt, crashes, suspect, waiting_for)
-        SELECT queue, partition_key, CASE WHEN ordered THEN 0 ELSE priority END,
-               CASE WHEN again AND NOT ordered THEN nextval('tandem.job_id') ELSE id END,
-               id, since, not_before, priority, attempt, crashes, suspect, CASE WHEN ordered THEN 'key' ELSE 'limit' END
-        FROM input
-        RETURNING queue, partition_key, band, pos
-    )
-    INSERT INTO tandem.touch (queue, partition_key, band, first)
-    SELECT w.queue, w.partition_key, w.band, min(w.pos) FROM waits AS w GROUP BY w.queue, w.partition_key, w.band;
-    RETURN cardinality(ids);
-END
-$$;
-
 CREATE FUNCTION tandem.check_copy() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -121,9 +89,168 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.claim_message_ids(topic_id integer, until timestamp with time zone, at timestamp with time zone, payloads jsonb[], keys text[], ids uuid[], places bigint[], message_ids uuid[], dedup_keys text[], OUT owners uuid[], OUT places_of bigint[], OUT same boolean[]) RETURNS record
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+WITH input AS MATERIALIZED (
+    SELECT u.ord, u.id, u.place, coalesce(u.dedup_key, u.given::text) AS name,
+           sha256(convert_to(coalesce(u.key, '') || E'\n' || u.body::text, 'UTF8')) AS hash
+    FROM unnest(ids, places, payloads, keys, message_ids, dedup_keys) WITH ORDINALITY
+        AS u(id, place, body, key, given, dedup_key, ord) WHERE u.ord <= cardinality(places)
+), firsts AS (  -- one row per name, in its order: a batch that has a name twice, and batches in any order
+    SELECT DISTINCT ON (name) name, id, place, hash FROM input WHERE name IS NOT NULL ORDER BY name, ord
+), held AS (
+    INSERT INTO tandem.message_dedup AS k (topic_id, id, message_id, "position", body_hash, expires_at)
+    SELECT topic_id, name, id, place, hash, until FROM firsts
+    ON CONFLICT (topic_id, id) DO UPDATE SET (message_id, "position", body_hash, expires_at) = (
+        SELECT CASE WHEN f.free THEN excluded.message_id ELSE k.message_id END,
+               CASE WHEN f.free THEN excluded."position" ELSE k."position" END,
+               CASE WHEN f.free THEN excluded.body_hash ELSE k.body_hash END,
+               CASE WHEN f.free THEN excluded.expires_at ELSE k.expires_at END
+        FROM (SELECT k.expires_at <= at AS free) AS f)
+    RETURNING k.id, k.message_id, k."position", k.body_hash
+)
+SELECT array_agg(coalesce(h.message_id, i.id) ORDER BY i.ord), array_agg(coalesce(h."position", i.place) ORDER BY i.ord),
+       array_agg(coalesce(h.body_hash = i.hash, true) ORDER BY i.ord)
+FROM input AS i LEFT JOIN held AS h ON h.id = i.name
+$$;
+
 CREATE FUNCTION tandem.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     RETURN (clock_timestamp() + COALESCE((NULLIF(current_setting('tandem.clock_offset'::text, true), ''::text))::interval, '00:00:00'::interval));
+
+CREATE FUNCTION tandem.create_topic(name text, retention interval DEFAULT '7 days'::interval, dedup_window interval DEFAULT '1 day'::interval, drop_unread boolean DEFAULT false, encrypted boolean DEFAULT false, created_by text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    made integer;
+    current bigint;
+BEGIN
+    INSERT INTO tandem.topic (name, retention, dedup_window, drop_unread, encrypted, created_at, created_by)
+    VALUES (create_topic.name, create_topic.retention, create_topic.dedup_window, create_topic.drop_unread,
+            create_topic.encrypted, tandem.clock(), create_topic.created_by)
+    ON CONFLICT DO NOTHING RETURNING id INTO made;
+    IF made IS NULL THEN
+        RETURN (SELECT t.id FROM tandem.topic AS t WHERE t.name = create_topic.name);
+    END IF;
+    current := (SELECT s.last_value / 1000000000 FROM tandem.message_position AS s);
+    PERFORM tandem.add_message_partition(made, n) FROM generate_series(current, current + 2) AS n;
+    RETURN made;
+END
+$$;
+
+CREATE FUNCTION tandem.create_topic_group(topic text, name text, from_position bigint DEFAULT NULL::bigint, max_attempts integer DEFAULT 5, retry_delay_ms integer DEFAULT 2000, backoff text DEFAULT 'exponential'::text, ordered boolean DEFAULT false, created_by text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    target tandem.topic;
+    made integer;
+    queue text := tandem.topic_queue(topic, name);
+BEGIN
+    SELECT t.* INTO target FROM tandem.topic AS t WHERE t.name = create_topic_group.topic FOR NO KEY UPDATE;
+    IF target.id IS NULL THEN
+        RAISE EXCEPTION 'there is no topic "%"', topic USING ERRCODE = 'undefined_object', HINT = 'Make it with: tandem topics create.';
+    END IF;
+    made := (SELECT g.id FROM tandem.topic_group AS g WHERE g.topic_id = target.id AND g.name = create_topic_group.name);
+    IF made IS NOT NULL THEN
+        RETURN made;
+    END IF;
+    UPDATE tandem.topic SET version = version + 1 WHERE id = target.id;
+    INSERT INTO tandem.queue (name, created_at) VALUES (queue, tandem.clock()) ON CONFLICT DO NOTHING;
+    INSERT INTO tandem.topic_group (topic_id, name, queue, version, start_position, max_attempts, retry_delay_ms, backoff, ordered,
+                                    created_at, created_by)
+    SELECT target.id, create_topic_group.name, queue, target.version + 1, coalesce(from_position, s.last_value + 1),
+           create_topic_group.max_attempts, create_topic_group.retry_delay_ms, create_topic_group.backoff,
+           create_topic_group.ordered, tandem.clock(), create_topic_group.created_by
+    FROM tandem.message_position AS s RETURNING id INTO made;
+    INSERT INTO tandem.topic_fill (group_id, reason, from_position, to_position, cursor, snapshot, history_done, requested_at, requested_by)
+    SELECT made, 'start', coalesce(from_position, s.last_value + 1), s.last_value, coalesce(from_position, s.last_value + 1) - 1,
+           pg_current_snapshot(), from_position IS NULL, tandem.clock(), create_topic_group.created_by
+    FROM tandem.message_position AS s;
+    RETURN made;
+END
+$$;
+
+CREATE FUNCTION tandem.deliver_again(topic_id integer, queues text[], positions bigint[]) RETURNS bigint
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+SELECT coalesce(sum(tandem.deliver_messages(u.topic, u.at, queues, u.places, u.ids, u.keys, u.bodies, u.headers, u.schemas, u.ats)), 0)
+FROM (SELECT t.name AS topic, tandem.clock() AS at, array_agg(m."position" ORDER BY m."position") AS places,
+             array_agg(m.message_id ORDER BY m."position") AS ids, array_agg(m.key ORDER BY m."position") AS keys,
+             array_agg(m.payload ORDER BY m."position") AS bodies, array_agg(m.headers ORDER BY m."position") AS headers,
+             array_agg(m.schema_version ORDER BY m."position") AS schemas, array_agg(m.published_at ORDER BY m."position") AS ats
+      FROM tandem.message AS m JOIN tandem.topic AS t ON t.id = m.topic_id
+      WHERE m.topic_id = deliver_again.topic_id AND m."position" = ANY (positions) GROUP BY t.name) AS u
+$$;
+
+CREATE FUNCTION tandem.deliver_messages(topic text, at timestamp with time zone, queues text[], places bigint[], ids uuid[], keys text[], bodies jsonb[], headers jsonb[], schemas smallint[], published_ats timestamp with time zone[], wake text DEFAULT 'commit'::text) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    made record;
+BEGIN
+    WITH message AS MATERIALIZED (
+        SELECT u.place, u.id, u.key, u.header, tandem.delivery(
+            topic, u.place, u.id, u.key, coalesce(u.schema, 1::smallint), coalesce(u.published_at, at), u.header, u.body) AS payload
+        FROM unnest(places, ids, keys, bodies, headers, schemas, published_ats)
+            AS u(place, id, key, body, header, schema, published_at)
+    )
+    SELECT array_agg(nextval('tandem.job_id') ORDER BY m.place, q.ord) AS ids, array_agg(q.queue ORDER BY m.place, q.ord) AS queues,
+           array_agg(m.payload ORDER BY m.place, q.ord) AS payloads, array_agg(m.key ORDER BY m.place, q.ord) AS keys,
+           array_agg(m.id ORDER BY m.place, q.ord) AS events, array_agg(m.header ORDER BY m.place, q.ord) AS contexts
+    INTO made FROM message AS m CROSS JOIN unnest(queues) WITH ORDINALITY AS q(queue, ord);
+    PERFORM tandem.insert_jobs(at, made.ids, made.queues, made.payloads, made.queues, NULL, NULL, made.keys, made.events, NULL, made.contexts);
+    IF wake = 'commit' THEN
+        PERFORM tandem.wake_at_commit(l.lane) FROM (SELECT DISTINCT tandem.wake_lane(q) AS lane FROM unnest(queues) AS q) AS l;
+    END IF;
+    RETURN cardinality(made.ids);
+END
+$$;
+
+CREATE FUNCTION tandem.delivery(topic text, "position" bigint, message_id uuid, key text, schema_version smallint, published_at timestamp with time zone, headers jsonb, payload jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN ((jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at) || CASE WHEN (headers IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('headers', headers) END) || CASE WHEN (pg_column_size(payload) > 2048) THEN '{}'::jsonb ELSE jsonb_build_object('payload', payload) END);
+
+CREATE FUNCTION tandem.drop_message_partition(topic_id integer, number bigint) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    target tandem.topic;
+    first bigint := number * 1000000000;
+    past bigint := (number + 1) * 1000000000;
+    child text := format('message_%s_%s', topic_id, number);
+    unread record;
+BEGIN
+    SELECT t.* INTO target FROM tandem.topic AS t WHERE t.id = drop_message_partition.topic_id;
+    IF (SELECT s.last_value < past FROM tandem.message_position AS s) OR EXISTS (
+        SELECT FROM (SELECT m.published_at FROM tandem.message AS m WHERE m.topic_id = target.id AND m."position" >= first
+                     AND m."position" < past ORDER BY m."position" DESC LIMIT 1) AS newest
+        WHERE newest.published_at > tandem.clock() - target.retention) THEN
+        RETURN 'young';
+    END IF;
+    EXECUTE format('LOCK TABLE tandem.%I IN ACCESS EXCLUSIVE MODE', child);
+    FOR unread IN SELECT u.group_id, u.messages FROM tandem.unread_messages(target.id, first, past) AS u WHERE u.messages > 0 LOOP
+        IF NOT target.drop_unread THEN
+            RETURN 'unread';
+        END IF;
+        INSERT INTO tandem.topic_loss (topic_id, group_id, at, messages)
+        VALUES (target.id, unread.group_id, tandem.clock(), unread.messages);
+    END LOOP;
+    EXECUTE format('ALTER TABLE tandem.%I DETACH PARTITION tandem.%I', 'message_' || target.id, child);
+    EXECUTE format('DROP TABLE tandem.%I', child);
+    RETURN 'dropped';
+END
+$$;
 
 CREATE FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) RETURNS bigint
     LANGUAGE plpgsql
@@ -142,7 +269,6 @@ BEGIN
         SELECT FROM (SELECT r.job_id FROM tandem.ready AS r WHERE r.job_id >= first AND r.job_id < past
                      UNION ALL SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
                      UNION ALL SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
-                     UNION ALL SELECT w.job_id FROM tandem.dependent AS w WHERE w.job_id >= first AND w.job_id < past
                      UNION ALL SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past) AS m
         WHERE m.job_id <> ALL (survivors)) THEN
         RAISE EXCEPTION 'partition % has unfinished jobs that are not among the survivors', number USING ERRCODE = 'object_in_use';
@@ -178,7 +304,9 @@ BEGIN
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
+            kind := tandem.refuse_job(kind, queue, priority, partition_key);
+        END IF;
         -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
         xid := pg_current_xact_id();
         wakes := current_setting(mark, true) IS DISTINCT FROM xid;
@@ -188,9 +316,7 @@ BEGIN
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
-        SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key
-        WHERE NOT EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = queue AND q.managed);
-        IF NOT FOUND THEN PERFORM tandem.block_job(id, at, queue, priority, partition_key, wakes); END IF;
+        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
@@ -212,8 +338,6 @@ CREATE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit'::text) RETURNS 
 DECLARE
     at timestamptz;
     copied bigint[];
-    managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed);
-    waiting bigint;
 BEGIN
     PERFORM tandem.check_copy();
     -- As in enqueue_jobs: first the xid, then clock and positions.
@@ -244,12 +368,9 @@ BEGIN
     ), now AS (
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
         SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-        FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL (managed)
+        FROM input WHERE coalesce(run_at <= at, true)
     )
-    SELECT (SELECT array_agg(i.id) FROM input AS i), tandem.block_jobs(
-        array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
-        array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
-    INTO copied, waiting FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY (managed);
+    SELECT array_agg(i.id) INTO copied FROM input AS i;
     TRUNCATE pg_temp.tandem_copy;
     RETURN coalesce(copied, '{}');
 END
@@ -338,7 +459,7 @@ CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanatio
     AS $_$
 SELECT r.reason, r.explanation, r.since, r.until
 FROM tandem.job_circumstances($1) AS c
-CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked', 'dependent') AS waits, c.place = 'lease' AS runs,
+CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked') AS waits, c.place = 'lease' AS runs,
                            c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who) AS n
 CROSS JOIN LATERAL (VALUES
     (1, c.place IS NULL AND c.kind IS NULL, 'unknown-job',
@@ -361,7 +482,6 @@ CROSS JOIN LATERAL (VALUES
      c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
      format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
-    (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
      || ' is not due yet', coalesce(c.failed_at, c.created_at), c.until),
@@ -379,6 +499,65 @@ CROSS JOIN LATERAL (VALUES
 ) AS r(rank, holds, reason, explanation, since, until)
 WHERE r.holds ORDER BY r.rank
 $_$;
+
+CREATE FUNCTION tandem.fill_gap(fill bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    f record;
+    found record;
+BEGIN
+    UPDATE tandem.topic_fill AS x SET boundary = coalesce(x.boundary, pg_current_xact_id()) WHERE x.id = fill;
+    SELECT x.snapshot, x.boundary, g.queue, g.topic_id, g.version INTO f
+    FROM tandem.topic_fill AS x JOIN tandem.topic_group AS g ON g.id = x.group_id WHERE x.id = fill;
+    -- One statement, so one snapshot: what it sees is what the fill will have seen.
+    SELECT coalesce(array_agg(m."position" ORDER BY m."position") FILTER (WHERE m."position" IS NOT NULL), '{}') AS positions,
+           pg_current_snapshot() AS snapshot INTO found
+    FROM tandem.message AS m
+    WHERE m.topic_id = f.topic_id AND m.version < f.version AND m.xid >= pg_snapshot_xmin(f.snapshot)::text::bigint
+      AND m.xid < f.boundary::text::bigint AND NOT pg_visible_in_snapshot(m.xid::text::xid8, f.snapshot);
+    PERFORM tandem.deliver_again(f.topic_id, ARRAY[f.queue], found.positions);
+    UPDATE tandem.topic_fill AS x
+    SET snapshot = found.snapshot, delivered = x.delivered + cardinality(found.positions),
+        finished_at = CASE WHEN pg_snapshot_xmin(found.snapshot) >= f.boundary THEN tandem.clock() END
+    WHERE x.id = fill;
+    RETURN cardinality(found.positions);
+END
+$$;
+
+CREATE FUNCTION tandem.fill_topic(fill bigint, most integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    f record;
+    found bigint[];
+BEGIN
+    PERFORM pg_current_xact_id();
+    SELECT x.id, x.reason, x.cursor, x.to_position, x.snapshot, x.history_done, g.queue, g.topic_id INTO f
+    FROM tandem.topic_fill AS x JOIN tandem.topic_group AS g ON g.id = x.group_id
+    WHERE x.id = fill AND x.finished_at IS NULL FOR UPDATE OF x SKIP LOCKED;
+    IF f.id IS NULL THEN
+        RETURN NULL;
+    ELSIF f.history_done THEN
+        RETURN tandem.fill_gap(fill);
+    END IF;
+    SELECT coalesce(array_agg(u."position" ORDER BY u."position"), '{}') INTO found FROM (
+        SELECT m."position" FROM tandem.message AS m
+        WHERE m.topic_id = f.topic_id AND m."position" > f.cursor AND m."position" <= f.to_position
+          AND pg_visible_in_snapshot(m.xid::text::xid8, f.snapshot) ORDER BY m."position" LIMIT most) AS u;
+    PERFORM tandem.deliver_again(f.topic_id, ARRAY[f.queue], found);
+    UPDATE tandem.topic_fill AS x
+    SET cursor = coalesce(found[cardinality(found)], x.cursor), delivered = x.delivered + cardinality(found),
+        history_done = cardinality(found) < most,
+        finished_at = CASE WHEN cardinality(found) < most AND x.reason <> 'start' THEN tandem.clock() END
+    WHERE x.id = fill;
+    RETURN cardinality(found);
+END
+$$;
 
 CREATE FUNCTION tandem.fire_schedule(name text, expected timestamp with time zone, ticks timestamp with time zone[], next timestamp with time zone) RETURNS TABLE(tick timestamp with time zone, job_id bigint)
     LANGUAGE plpgsql
@@ -425,28 +604,11 @@ CREATE TABLE tandem.blocked (
     suspect boolean NOT NULL,
     waiting_for text NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    lane text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
-    band smallint NOT NULL,
-    not_before timestamp with time zone,
-    CONSTRAINT blocked_reason CHECK ((waiting_for = ANY (ARRAY['limit'::text, 'key'::text])))
+    CONSTRAINT blocked_reason CHECK ((waiting_for = ANY (ARRAY['limit'::text, 'key'::text, 'job'::text, 'queue'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02');
 
-COMMENT ON TABLE tandem.blocked IS 'Jobs of managed queues that wait for admission; key '''' is none, lane a kind under a limit of its own';
-
-CREATE TABLE tandem.dependent (
-    job_id bigint NOT NULL,
-    held_at timestamp with time zone NOT NULL,
-    run_at timestamp with time zone,
-    priority smallint NOT NULL,
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text COLLATE pg_catalog."C",
-    on_failure text NOT NULL,
-    CONSTRAINT dependent_on_failure CHECK ((on_failure = ANY (ARRAY['cancel'::text, 'run'::text, 'wait'::text])))
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.dependent IS 'Jobs that wait for other jobs to end: a membership like ready';
+COMMENT ON TABLE tandem.blocked IS 'Jobs that wait for a limit, for their key''s turn, or for another job';
 
 CREATE TABLE tandem.done (
     job_id bigint NOT NULL,
@@ -522,7 +684,7 @@ COMMENT ON TABLE tandem.scheduled IS 'Jobs that are due later: delayed ones and 
 CREATE FUNCTION tandem.holds_unique_key(scope text, job bigint) RETURNS boolean
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN CASE scope WHEN 'unfinished'::text THEN ((NOT (EXISTS (SELECT FROM tandem.done d WHERE (d.job_id = holds_unique_key.job)))) AND (EXISTS (SELECT FROM tandem.job j WHERE (j.id = holds_unique_key.job)))) WHEN 'pending'::text THEN ((EXISTS (SELECT FROM tandem.ready r WHERE (r.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.scheduled s WHERE (s.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.dependent w WHERE (w.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.blocked b WHERE (b.job_id = holds_unique_key.job)))) ELSE true END;
+    RETURN CASE scope WHEN 'unfinished'::text THEN ((NOT (EXISTS (SELECT FROM tandem.done d WHERE (d.job_id = holds_unique_key.job)))) AND (EXISTS (SELECT FROM tandem.job j WHERE (j.id = holds_unique_key.job)))) WHEN 'pending'::text THEN ((EXISTS (SELECT FROM tandem.ready r WHERE (r.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.scheduled s WHERE (s.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.blocked b WHERE (b.job_id = holds_unique_key.job)))) ELSE true END;
 
 CREATE FUNCTION tandem.insert_jobs(at timestamp with time zone, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[], run_ats timestamp with time zone[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[]) RETURNS void
     LANGUAGE sql
@@ -544,40 +706,11 @@ WITH input AS MATERIALIZED (
     INSERT INTO tandem.scheduled
         (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
     SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
-), managed AS MATERIALIZED (
-    SELECT ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed) AS queues
-), now AS (
-    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-    SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-    FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL ((SELECT m.queues FROM managed AS m)::text[])
 )
-SELECT tandem.block_jobs(array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
-                         array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
-FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY ((SELECT m.queues FROM managed AS m)::text[])
+INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+FROM input WHERE coalesce(run_at <= at, true)
 $$;
-
-CREATE SEQUENCE tandem.job_id
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-CREATE FUNCTION tandem.is_dropped(job bigint) RETURNS boolean
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN ((job > 0) AND (to_regclass(('tandem.job_'::text || (job / 100000000))) IS NULL) AND (job <= (SELECT s.last_value FROM tandem.job_id s)));
-
-CREATE FUNCTION tandem.is_enqueued_here(job bigint) RETURNS boolean
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
-SELECT coalesce((
-    SELECT pg_xact_status((x.near + CASE WHEN x.near - x.ours > 2147483648 THEN -4294967296
-                                         WHEN x.ours - x.near > 2147483648 THEN 4294967296 ELSE 0 END)::text::xid8) = 'in progress'
-    FROM (SELECT c.ours, (c.ours >> 32 << 32) + j.xmin::text::bigint AS near
-          FROM tandem.job AS j, (SELECT pg_current_xact_id()::text::bigint AS ours) AS c WHERE j.id = $1) AS x), false)
-$_$;
 
 CREATE FUNCTION tandem.job_circumstances(job bigint) RETURNS TABLE(at timestamp with time zone, place text, queue text, priority smallint, attempt smallint, suspect boolean, alone boolean, since timestamp with time zone, until timestamp with time zone, worker text, detail text, created_at timestamp with time zone, kind text, declared boolean, hooked boolean, partition_key text, paused_at timestamp with time zone, paused_by text, cancel_at timestamp with time zone, cancel_by text, cancel_why text, slots bigint, seen_at timestamp with time zone, held bigint, ahead bigint, failed_at timestamp with time zone, failure text, swept boolean)
     LANGUAGE sql STABLE
@@ -590,8 +723,6 @@ WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), place AS MATERIALIZED 
            NULL, NULL FROM tandem.scheduled WHERE job_id = $1
     UNION ALL SELECT 'blocked', queue, priority, NULL, attempt, suspect, false, blocked_at, NULL, partition_key, NULL,
            waiting_for FROM tandem.blocked WHERE job_id = $1
-    UNION ALL SELECT 'dependent', queue, priority, NULL, 0, false, false, held_at, NULL, partition_key, NULL,
-           tandem.awaited_jobs(job_id) FROM tandem.dependent WHERE job_id = $1
     UNION ALL SELECT 'lease', queue, priority, NULL, attempt, suspect, alone, claimed_at, expires_at, partition_key,
            worker, NULL FROM tandem.lease WHERE job_id = $1
     UNION ALL SELECT lower(outcome), NULL, NULL, NULL, attempt, NULL, NULL, finished_at, NULL, NULL, worker,
@@ -623,34 +754,6 @@ LEFT JOIN LATERAL (SELECT a.finished_at, a.error_class, a.message FROM tandem.at
                    ORDER BY a.finished_at DESC LIMIT 1) AS t ON true
 $_$;
 
-CREATE FUNCTION tandem.let_go(jobs bigint[], at timestamp with time zone) RETURNS TABLE(job_id bigint, queue text)
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-WITH free AS (
-    DELETE FROM tandem.dependent AS w WHERE w.job_id = ANY (jobs)
-    AND NOT EXISTS (SELECT FROM tandem.dependency AS d WHERE d.job_id = w.job_id)
-    RETURNING w.job_id, w.run_at, w.priority, w.queue, w.partition_key
-), placed AS MATERIALIZED (
-    SELECT f.job_id, f.run_at, f.priority, f.queue, f.partition_key, coalesce(f.run_at <= at, true) AS due,
-           EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = f.queue AND q.managed) AS managed
-    FROM free AS f ORDER BY f.job_id
-), later AS (
-    INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
-    SELECT p.run_at, p.job_id, p.priority, 0, 0, false, p.queue, p.partition_key FROM placed AS p WHERE NOT p.due
-), now AS (
-    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-    SELECT nextval('tandem.ready_position'), p.job_id, at, p.priority, 0, 0, false, p.queue, p.partition_key
-    FROM placed AS p WHERE p.due AND NOT p.managed
-), waits AS MATERIALIZED (
-    SELECT tandem.block_jobs(array_agg(p.job_id), array_agg(p.queue), array_agg(p.partition_key), array_agg(p.priority),
-                             array_agg(0::smallint), array_agg(0::smallint), array_agg(false), array_agg(at),
-                             array_agg(NULL::timestamptz), true)
-    FROM placed AS p WHERE p.due AND p.managed
-)
-SELECT p.job_id, p.queue FROM placed AS p CROSS JOIN waits
-$$;
-
 CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -670,11 +773,104 @@ BEGIN
             UNION SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
             UNION SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
             UNION SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past
-            UNION SELECT w.job_id FROM tandem.dependent AS w WHERE w.job_id >= first AND w.job_id < past
-            UNION SELECT n.after_job FROM tandem.dependency AS n WHERE n.after_job >= first AND n.after_job < past
             UNION SELECT d.job_id FROM tandem.done AS d WHERE d.job_id >= first AND d.job_id < past AND d.finished_at > before
         ) AS u LIMIT most + 1) AS s;
     RETURN CASE WHEN cardinality(survivors) <= most THEN survivors END;
+END
+$$;
+
+CREATE FUNCTION tandem.publish(topic text, message jsonb, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb, message_id uuid DEFAULT NULL::uuid, dedup_key text DEFAULT NULL::text, schema_version integer DEFAULT 1) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    answer record;
+BEGIN
+    SELECT p.message_id, p.same_body INTO answer FROM tandem.publish_messages(
+        topic, ARRAY[message], ARRAY[key], ARRAY[headers], CASE WHEN message_id IS NOT NULL THEN ARRAY[message_id] END,
+        CASE WHEN dedup_key IS NOT NULL THEN ARRAY[dedup_key] END, ARRAY[schema_version]::smallint[]) AS p;
+    IF NOT answer.same_body THEN
+        RAISE EXCEPTION '"%" belongs to message % of topic "%" with another body', coalesce(dedup_key, message_id::text),
+            answer.message_id, topic USING ERRCODE = 'unique_violation', HINT = 'Use another id for another message.';
+    END IF;
+    RETURN answer.message_id;
+END
+$$;
+
+CREATE FUNCTION tandem.publish_messages(topic text, payloads jsonb[], keys text[] DEFAULT NULL::text[], headers jsonb[] DEFAULT NULL::jsonb[], message_ids uuid[] DEFAULT NULL::uuid[], dedup_keys text[] DEFAULT NULL::text[], schema_versions smallint[] DEFAULT NULL::smallint[], wake text DEFAULT 'commit'::text) RETURNS TABLE(ord bigint, message_id uuid, "position" bigint, created boolean, same_body boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    at timestamptz; target record; places bigint[]; ids uuid[]; owners uuid[]; owner_places bigint[]; same boolean[];
+BEGIN
+    -- As in tandem.enqueue_jobs: the xid comes before any position and before the clock is read.
+    PERFORM pg_current_xact_id();
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An old snapshot would miss a group made meanwhile: this fails (40001) if the topic has changed since.
+        PERFORM FROM tandem.topic AS t WHERE t.name = topic FOR SHARE;
+    END IF;
+    at := tandem.clock();
+    target := tandem.publish_target(topic, payloads);
+    SELECT array_agg(nextval('tandem.message_position') ORDER BY u.ord),
+           array_agg(coalesce(u.id, tandem.uuid7(at)) ORDER BY u.ord) INTO places, ids
+    FROM unnest(payloads, message_ids) WITH ORDINALITY AS u(body, id, ord) WHERE u.ord <= cardinality(payloads);
+    owners := ids; owner_places := places;
+    IF message_ids IS NOT NULL OR dedup_keys IS NOT NULL THEN
+        SELECT d.owners, d.places_of, d.same INTO owners, owner_places, same
+        FROM tandem.claim_message_ids(target.id, at + target.dedup_window, at, payloads, keys, ids, places, message_ids, dedup_keys) AS d;
+    END IF;
+    WITH input AS MATERIALIZED (
+        SELECT u.* FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
+            AS u(place, id, owner, key, body, header, schema) WHERE u.place = u.owner
+    ) INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
+    SELECT i.place, at, pg_current_xact_id()::text::bigint, i.id, target.id, target.version, coalesce(i.schema, 1::smallint), i.key, i.body, i.header
+    FROM input AS i;
+    PERFORM tandem.deliver_messages(topic, at, target.queues, u.places, u.ids, u.keys, u.bodies, u.headers, u.schemas, NULL, wake)
+    FROM (SELECT array_agg(v.place ORDER BY v.place) AS places, array_agg(v.id ORDER BY v.place) AS ids,
+                 array_agg(v.key ORDER BY v.place) AS keys, array_agg(v.body ORDER BY v.place) AS bodies,
+                 array_agg(v.header ORDER BY v.place) AS headers, array_agg(v.schema ORDER BY v.place) AS schemas
+          FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
+              AS v(place, id, owner, key, body, header, schema) WHERE v.place = v.owner) AS u
+    WHERE cardinality(target.queues) > 0 AND u.places IS NOT NULL;
+    RETURN QUERY SELECT o.ord, o.id, o.place, o.place = o.mine, coalesce(o.same, true)
+    FROM unnest(owners, owner_places, places, same) WITH ORDINALITY AS o(id, place, mine, same, ord);
+END
+$$;
+
+CREATE FUNCTION tandem.publish_target(topic text, payloads jsonb[], OUT id integer, OUT version integer, OUT dedup_window interval, OUT queues text[]) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    largest bigint := (SELECT max(octet_length(p::text)) FROM unnest(payloads) AS p);
+    sealed boolean;
+BEGIN
+    SELECT t.id, t.version, t.dedup_window, t.encrypted,
+           ARRAY(SELECT g.queue FROM tandem.topic_group AS g WHERE g.topic_id = t.id AND g.version <= t.version ORDER BY g.id)
+    INTO id, version, dedup_window, sealed, queues
+    FROM tandem.topic AS t WHERE t.name = topic;
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'there is no topic "%"', topic USING ERRCODE = 'undefined_object', HINT = 'Make it with: tandem topics create.';
+    END IF;
+    IF largest > 262144 THEN
+        RAISE EXCEPTION 'a message of % bytes is over the limit of 262144', largest
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and publish its key.';
+    END IF;
+    IF sealed AND EXISTS (SELECT FROM unnest(payloads) AS p WHERE jsonb_typeof(p) <> 'object' OR NOT p ? 'tandem_sealed') THEN
+        RAISE EXCEPTION 'topic "%" takes encrypted payloads only', topic
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Publish through the API or with the topic''s key.';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION tandem.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % is not allowed', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
 END
 $$;
 
@@ -697,103 +893,34 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION tandem.release_dependents(parents bigint[]) RETURNS TABLE(job_id bigint, queue text, doomed boolean)
-    LANGUAGE plpgsql
+CREATE FUNCTION tandem.topic_queue(topic text, name text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN CASE WHEN ((length(topic) + length(name)) <= 55) THEN ((('topic.'::text || topic) || '..'::text) || name) ELSE (("left"(((('topic.'::text || topic) || '..'::text) || name), 50) || '.'::text) || "left"(md5(((topic || '..'::text) || name)), 12)) END;
+
+CREATE FUNCTION tandem.unread_messages(topic_id integer, first bigint, past bigint) RETURNS TABLE(group_id integer, messages bigint)
+    LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-#variable_conflict use_column
-DECLARE
-    affected bigint[];
-    at timestamptz;
-BEGIN
-    PERFORM pg_current_xact_id();
-    at := tandem.clock();
-    SELECT array_agg(DISTINCT d.job_id) INTO affected FROM tandem.dependency AS d WHERE d.after_job = ANY (parents);
-    PERFORM FROM tandem.dependent AS w WHERE w.job_id = ANY (affected) ORDER BY w.job_id FOR UPDATE;
-    DELETE FROM tandem.dependency AS d WHERE d.after_job = ANY (parents) AND (
-        EXISTS (SELECT FROM tandem.done AS e WHERE e.job_id = d.after_job AND e.outcome = 'SUCCEEDED')
-        OR NOT EXISTS (SELECT FROM tandem.dependent AS w WHERE w.job_id = d.job_id AND w.on_failure <> 'run'));
-    RETURN QUERY WITH asked AS (
-        INSERT INTO tandem.cancel_intent (job_id, requested_at, requested_by, reason)
-        SELECT DISTINCT ON (d.job_id) d.job_id, at, 'dependency', format('job %s, which it waited for, is %s', d.after_job,
-               coalesce(e.outcome, 'gone'))
-        FROM tandem.dependency AS d JOIN tandem.dependent AS w ON w.job_id = d.job_id
-        LEFT JOIN tandem.done AS e ON e.job_id = d.after_job
-        WHERE d.after_job = ANY (parents) AND (w.on_failure = 'cancel' OR e.outcome IS DISTINCT FROM 'DEAD')
-        ORDER BY d.job_id, d.after_job
-        ON CONFLICT DO NOTHING)
-    SELECT d.job_id, w.queue, true FROM tandem.dependency AS d JOIN tandem.dependent AS w ON w.job_id = d.job_id
-    LEFT JOIN tandem.done AS e ON e.job_id = d.after_job
-    WHERE d.after_job = ANY (parents) AND (w.on_failure = 'cancel' OR e.outcome IS DISTINCT FROM 'DEAD')
-    GROUP BY 1, 2;
-    RETURN QUERY SELECT l.job_id, l.queue, false FROM tandem.let_go(affected, at) AS l;
-END
+SELECT g.id, (
+    SELECT count(*) FROM (
+        SELECT r.job_id FROM tandem.ready AS r WHERE r.queue = g.queue
+        UNION ALL SELECT l.job_id FROM tandem.lease AS l WHERE l.queue = g.queue
+        UNION ALL SELECT s.job_id FROM tandem.scheduled AS s WHERE s.queue = g.queue
+        UNION ALL SELECT b.job_id FROM tandem.blocked AS b WHERE b.queue = g.queue) AS m
+    JOIN tandem.job AS j ON j.id = m.job_id
+    WHERE (j.payload ->> 'position')::bigint >= first AND (j.payload ->> 'position')::bigint < past
+) + (
+    SELECT count(*) FROM tandem.topic_fill AS f JOIN tandem.message AS m ON m.topic_id = g.topic_id
+    WHERE f.group_id = g.id AND f.finished_at IS NULL AND NOT f.history_done AND m."position" >= first AND m."position" < past
+      AND m."position" > f.cursor AND m."position" <= f.to_position)
+FROM tandem.topic_group AS g WHERE g.topic_id = unread_messages.topic_id
 $$;
 
-CREATE FUNCTION tandem.take_rate(rate_name text, every interval, burst integer, cost integer) RETURNS TABLE(allowed boolean, at timestamp with time zone, tat timestamp with time zone)
-    LANGUAGE plpgsql
+CREATE FUNCTION tandem.uuid7(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-BEGIN
-    at := tandem.clock();
-    INSERT INTO tandem.rate AS r (name, tat)
-    SELECT rate_name, at + cost * every WHERE cost <= burst
-    ON CONFLICT (name) DO UPDATE SET tat = greatest(r.tat, at) + cost * every
-    WHERE greatest(r.tat, at) + cost * every <= at + burst * every
-    RETURNING r.tat INTO take_rate.tat;
-    allowed := FOUND;
-    IF NOT allowed THEN
-        tat := coalesce((SELECT r.tat FROM tandem.rate AS r WHERE r.name = rate_name), at);
-    END IF;
-    RETURN NEXT;
-END
-$$;
-
-CREATE FUNCTION tandem.wait_for(job bigint, after bigint[], on_failure text DEFAULT 'cancel'::text) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-DECLARE
-    missing bigint;
-    unmet bigint[];
-BEGIN
-    IF on_failure IS NULL OR on_failure NOT IN ('cancel', 'run', 'wait') THEN
-        RAISE EXCEPTION 'on_failure is cancel, run or wait, not %', on_failure USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF NOT tandem.is_enqueued_here(job) THEN
-        RAISE EXCEPTION 'job % was not enqueued by this transaction: it can no longer be made to wait', job
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Say it when you enqueue the job.';
-    END IF;
-    SELECT u.id INTO missing FROM unnest(after) AS u(id)
-    WHERE NOT EXISTS (SELECT FROM tandem.job AS j WHERE j.id = u.id) AND NOT coalesce(tandem.is_dropped(u.id), false) LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'job % shall wait for job %, which does not exist', job, coalesce(missing::text, 'NULL')
-            USING ERRCODE = 'foreign_key_violation', HINT = 'Enqueue and commit it first, or in this transaction.';
-    END IF;
-    IF EXISTS (SELECT FROM unnest(after) AS u(id) WHERE u.id >= job) THEN
-        RAISE EXCEPTION 'job % can only wait for jobs that were enqueued before it', job USING ERRCODE = 'check_violation';
-    END IF;
-    SELECT array_agg(DISTINCT u.id) INTO unmet FROM unnest(after) AS u(id) JOIN tandem.job AS j ON j.id = u.id
-    WHERE NOT EXISTS (SELECT FROM tandem.done AS d WHERE d.job_id = u.id AND d.outcome = 'SUCCEEDED');
-    IF unmet IS NULL THEN
-        RETURN job;
-    END IF;
-    WITH ready AS (
-        DELETE FROM tandem.ready AS r WHERE r.job_id = job RETURNING r.priority, r.queue, r.partition_key, NULL::timestamptz AS run_at
-    ), scheduled AS (
-        DELETE FROM tandem.scheduled AS s WHERE s.job_id = job RETURNING s.priority, s.queue, s.partition_key, s.next_attempt_at
-    ), blocked AS (
-        DELETE FROM tandem.blocked AS b WHERE b.job_id = job RETURNING b.priority, b.queue, nullif(b.partition_key, '') AS partition_key
-    )
-    INSERT INTO tandem.dependent (job_id, held_at, run_at, priority, queue, partition_key, on_failure)
-    SELECT job, tandem.clock(), m.run_at, m.priority, m.queue, m.partition_key, wait_for.on_failure
-    FROM (SELECT priority, queue, partition_key, run_at FROM ready
-          UNION ALL SELECT priority, queue, partition_key, next_attempt_at FROM scheduled
-          UNION ALL SELECT priority, queue, partition_key, NULL FROM blocked) AS m;
-    INSERT INTO tandem.dependency (after_job, job_id) SELECT u.id, job FROM unnest(unmet) AS u(id);
-    RETURN job;
-END
-$$;
+    RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send((floor((EXTRACT(epoch FROM at) * (1000)::numeric)))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
 
 CREATE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
     LANGUAGE plpgsql
@@ -937,17 +1064,11 @@ CREATE TABLE tandem.lease (
     suspect boolean NOT NULL,
     alone boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text COLLATE pg_catalog."C",
-    slot bigint,
-    kind text COLLATE pg_catalog."C",
-    exempt boolean,
-    charged_ms double precision
+    partition_key text COLLATE pg_catalog."C"
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
 
 COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
-
-COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside managed queues';
 
 CREATE VIEW tandem.job_status AS
  SELECT m.job_id,
@@ -1000,8 +1121,8 @@ UNION ALL
     m.attempt,
     m.crashes,
     m.priority,
-    NULLIF(m.partition_key, ''::text) AS partition_key,
-    COALESCE(m.not_before, m.blocked_at) AS next_attempt_at,
+    m.partition_key,
+    m.blocked_at AS next_attempt_at,
     NULL::uuid AS worker,
     NULL::timestamp with time zone AS started_at,
     NULL::timestamp with time zone AS expires_at,
@@ -1011,27 +1132,6 @@ UNION ALL
     j.created_at,
     j.event_id
    FROM (tandem.blocked m
-     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
-UNION ALL
- SELECT m.job_id,
-    j.kind,
-    m.queue,
-    'PENDING'::text AS status,
-    'job'::text AS waiting_for,
-    (0)::smallint AS attempt,
-    (0)::smallint AS crashes,
-    m.priority,
-    m.partition_key,
-    m.held_at AS next_attempt_at,
-    NULL::uuid AS worker,
-    NULL::timestamp with time zone AS started_at,
-    NULL::timestamp with time zone AS expires_at,
-    NULL::timestamp with time zone AS finished_at,
-    NULL::text AS error_class,
-    NULL::text AS reason,
-    j.created_at,
-    j.event_id
-   FROM (tandem.dependent m
      LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
 UNION ALL
  SELECT m.job_id,
@@ -1446,32 +1546,6 @@ WITH (fillfactor='50');
 
 COMMENT ON TABLE public.workflow_health IS 'The last canary job of each workflow: when it was sent, when it answered, what went wrong';
 
-CREATE SEQUENCE tandem.ready_position
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-CREATE TABLE tandem.admission (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
-    heard bigint NOT NULL,
-    probed_at timestamp with time zone NOT NULL,
-    clock_ms double precision NOT NULL,
-    mean_ms double precision NOT NULL,
-    slot_floor bigint NOT NULL,
-    due_floor timestamp with time zone NOT NULL,
-    shelves text[] NOT NULL,
-    ranks smallint[] NOT NULL,
-    starts double precision[] NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.admission IS 'What the admission of a queue remembers; the highest seq counts';
-
-COMMENT ON COLUMN tandem.admission.starts IS 'for each shelf and rank the lowest vtime of an eligible turn';
-
 CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -1561,6 +1635,48 @@ CREATE TABLE tandem.attempt_kept (
     CONSTRAINT attempt_verdict CHECK ((verdict = ANY (ARRAY['RETRY'::text, 'DEAD'::text, 'CANCELLED'::text, 'RESCUED'::text])))
 );
 
+CREATE TABLE tandem.audit_chain (
+    seq bigint NOT NULL,
+    entry_id bigint NOT NULL,
+    hash bytea NOT NULL
+);
+
+COMMENT ON TABLE tandem.audit_chain IS 'The sealed order of the entries: each hash covers the one before it';
+
+CREATE TABLE tandem.audit_entry (
+    id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    xid xid8 NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    topic text,
+    group_name text,
+    items integer DEFAULT 1 NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+COMMENT ON TABLE tandem.audit_entry IS 'Append-only: who did what to which messages, one row for each batch';
+
+ALTER TABLE tandem.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tandem.audit_entry_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tandem.audit_head (
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    xid_end xid8 NOT NULL,
+    sealed_at timestamp with time zone NOT NULL,
+    key_id text NOT NULL,
+    signature bytea NOT NULL
+);
+
+COMMENT ON TABLE tandem.audit_head IS 'The signed end of each sealed batch; the same lines lie in a file outside the database';
+
 CREATE TABLE tandem.cancel_intent (
     job_id bigint NOT NULL,
     requested_at timestamp with time zone NOT NULL,
@@ -1569,24 +1685,6 @@ CREATE TABLE tandem.cancel_intent (
 );
 
 COMMENT ON TABLE tandem.cancel_intent IS 'Cancel requests: checked by claim, retry, rescue and promotion';
-
-CREATE TABLE tandem.concurrency_limit (
-    name text NOT NULL COLLATE pg_catalog."C",
-    max_running integer NOT NULL,
-    CONSTRAINT concurrency_limit_max_running CHECK ((max_running >= 0)),
-    CONSTRAINT concurrency_limit_name CHECK (((name = 'global'::text) OR (name ~ '^kind:[a-z][a-z0-9_.-]{0,62}$'::text)))
-);
-
-COMMENT ON TABLE tandem.concurrency_limit IS 'Limits over all managed queues: global and of kinds; their rows are locked by admission';
-
-CREATE TABLE tandem.dependency (
-    after_job bigint NOT NULL,
-    job_id bigint NOT NULL,
-    CONSTRAINT dependency_order CHECK ((after_job < job_id))
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.dependency IS 'What a dependent still waits for: one row per job that has not ended well yet';
 
 CREATE TABLE tandem.done_0 (
     job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
@@ -1636,15 +1734,6 @@ CREATE TABLE tandem.done_kept (
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 );
 
-CREATE TABLE tandem.halted (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text NOT NULL COLLATE pg_catalog."C",
-    job_id bigint NOT NULL,
-    halted_at timestamp with time zone NOT NULL
-);
-
-COMMENT ON TABLE tandem.halted IS 'Keys of ordered queues that stopped behind a dead letter, until it is redriven, purged or passed over';
-
 CREATE TABLE tandem.job_0 (
     id bigint CONSTRAINT job_id_not_null NOT NULL,
     created_at timestamp with time zone CONSTRAINT job_created_at_not_null NOT NULL,
@@ -1679,6 +1768,13 @@ COMMENT ON COLUMN tandem.job_1.policy IS 'this job''s own max_attempts, timeout_
 
 COMMENT ON COLUMN tandem.job_1.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
 
+CREATE SEQUENCE tandem.job_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE tandem.job_kept (
     id bigint CONSTRAINT job_id_not_null NOT NULL,
     created_at timestamp with time zone CONSTRAINT job_created_at_not_null NOT NULL,
@@ -1693,20 +1789,16 @@ CREATE TABLE tandem.job_kept (
 );
 
 CREATE TABLE tandem.key (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
     max_running integer,
-    weight double precision DEFAULT 1 NOT NULL,
-    exempt boolean DEFAULT false NOT NULL,
-    rate double precision,
-    burst integer,
-    CONSTRAINT key_burst CHECK ((burst > 0)),
+    weight real DEFAULT 1 NOT NULL,
+    strict_order boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT key_max_running CHECK ((max_running >= 0)),
-    CONSTRAINT key_rate CHECK ((rate > (0)::double precision)),
     CONSTRAINT key_weight CHECK ((weight > (0)::double precision))
 );
 
-COMMENT ON TABLE tandem.key IS 'What one partition key of a managed queue has of its own: limit, weight, rate, exemption from the global limit';
+COMMENT ON TABLE tandem.key IS 'A partition key''s limits and weight: locked by admission, never updated by the hot path';
 
 CREATE TABLE tandem.kind (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1737,49 +1829,63 @@ WITH (fillfactor='50');
 
 COMMENT ON TABLE tandem.leader IS 'Leadership is a leased row: an advisory lock would also be granted on a standby';
 
+CREATE TABLE tandem.message (
+    "position" bigint NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    xid bigint NOT NULL,
+    message_id uuid NOT NULL,
+    topic_id integer NOT NULL,
+    version integer NOT NULL,
+    schema_version smallint DEFAULT 1 NOT NULL,
+    key text COLLATE pg_catalog."C",
+    payload jsonb NOT NULL,
+    headers jsonb,
+    CONSTRAINT message_key CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+)
+PARTITION BY LIST (topic_id);
+
+COMMENT ON TABLE tandem.message IS 'The log: append-only, partitioned by topic and then by ranges of positions, dropped by retention';
+
+COMMENT ON COLUMN tandem.message.xid IS 'the publisher''s transaction (an xid8): tells which messages a snapshot has not seen';
+
+COMMENT ON COLUMN tandem.message.version IS 'the topic''s version as its publisher saw it: which groups it delivered to';
+
+CREATE TABLE tandem.message_dedup (
+    topic_id integer NOT NULL,
+    id text NOT NULL COLLATE pg_catalog."C",
+    message_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    body_hash bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT message_dedup_id CHECK (((length(id) >= 1) AND (length(id) <= 255)))
+);
+
+COMMENT ON TABLE tandem.message_dedup IS 'Message ids and idempotency keys that publishers gave, for the topic''s window';
+
+CREATE SEQUENCE tandem.message_position
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE tandem.queue (
     name text NOT NULL COLLATE pg_catalog."C",
     weight real DEFAULT 1 NOT NULL,
     paused_at timestamp with time zone,
     paused_by text,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    managed boolean DEFAULT false NOT NULL,
-    ordered boolean DEFAULT false NOT NULL,
-    dead_head text DEFAULT 'skip'::text NOT NULL,
-    max_running integer,
-    key_max_running integer,
-    key_rate double precision,
-    key_burst integer DEFAULT 1 NOT NULL,
-    rank_keys boolean DEFAULT false NOT NULL,
-    CONSTRAINT queue_dead_head CHECK ((dead_head = ANY (ARRAY['skip'::text, 'block'::text]))),
-    CONSTRAINT queue_key_burst CHECK ((key_burst > 0)),
-    CONSTRAINT queue_key_max_running CHECK ((key_max_running >= 0)),
-    CONSTRAINT queue_key_rate CHECK ((key_rate > (0)::double precision)),
-    CONSTRAINT queue_max_running CHECK ((max_running >= 0)),
     CONSTRAINT queue_weight CHECK ((weight > (0)::double precision))
 );
 
 COMMENT ON TABLE tandem.queue IS 'Declared queues with their weights; a queue with paused_at is not claimed from';
 
-COMMENT ON COLUMN tandem.queue.managed IS 'its jobs wait in blocked and are admitted under limits, order and fairness';
-
-COMMENT ON COLUMN tandem.queue.ordered IS 'strict order: one job of a key at a time, first in first out; a retry keeps its place';
-
-COMMENT ON COLUMN tandem.queue.dead_head IS 'ordered queues: whether a key goes on past a dead letter (skip) or stops (block)';
-
-COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may run at once, unless tandem.key says otherwise';
-
-COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
-
-COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
-
-CREATE TABLE tandem.rate (
-    name text NOT NULL COLLATE pg_catalog."C",
-    tat timestamp with time zone NOT NULL
-)
-WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.rate IS 'Rates of requests (GCRA): the theoretical arrival time of each name';
+CREATE SEQUENCE tandem.ready_position
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
 
 CREATE TABLE tandem.schedule (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1818,52 +1924,122 @@ CREATE TABLE tandem.schedule_tick (
 
 COMMENT ON TABLE tandem.schedule_tick IS 'One row per tick that fired, and the job it made';
 
-CREATE TABLE tandem.touch (
+CREATE TABLE tandem.topic (
+    id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    version integer DEFAULT 0 NOT NULL,
+    retention interval DEFAULT '7 days'::interval NOT NULL,
+    dedup_window interval DEFAULT '1 day'::interval NOT NULL,
+    drop_unread boolean DEFAULT false NOT NULL,
+    encrypted boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text,
+    CONSTRAINT topic_dedup_window CHECK ((dedup_window > '00:00:00'::interval)),
+    CONSTRAINT topic_name CHECK (((name ~ '^[a-z][a-z0-9_.-]{0,62}$'::text) AND (name <> 'dlq'::text))),
+    CONSTRAINT topic_retention CHECK ((retention > '00:00:00'::interval))
+);
+
+COMMENT ON TABLE tandem.topic IS 'Topics and their rules; version counts the groups that were ever made, see message.version';
+
+COMMENT ON COLUMN tandem.topic.drop_unread IS 'retention drops messages that a group has not handled yet, counted in topic_loss';
+
+CREATE TABLE tandem.topic_consumer (
+    group_id integer NOT NULL,
+    name text NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE tandem.topic_consumer IS 'Programs that consume over HTTP, seen at most every few seconds; for people';
+
+CREATE TABLE tandem.topic_fill (
+    id bigint NOT NULL,
+    group_id integer NOT NULL,
+    reason text NOT NULL,
+    from_position bigint NOT NULL,
+    to_position bigint NOT NULL,
+    cursor bigint NOT NULL,
+    snapshot pg_snapshot NOT NULL,
+    history_done boolean DEFAULT false NOT NULL,
+    boundary xid8,
+    delivered bigint DEFAULT 0 NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    requested_by text,
+    finished_at timestamp with time zone,
+    CONSTRAINT topic_fill_reason CHECK ((reason = ANY (ARRAY['start'::text, 'replay'::text, 'seek'::text])))
+);
+
+COMMENT ON TABLE tandem.topic_fill IS 'Deliveries to be made from the log: the history of a new group, its late commits, replays';
+
+ALTER TABLE tandem.topic_fill ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tandem.topic_fill_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tandem.topic_grant (
+    principal text NOT NULL COLLATE pg_catalog."C",
+    operation text NOT NULL,
+    topic text NOT NULL COLLATE pg_catalog."C",
+    granted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    granted_by text,
+    CONSTRAINT topic_grant_operation CHECK ((operation = ANY (ARRAY['publish'::text, 'consume'::text]))),
+    CONSTRAINT topic_grant_principal CHECK (((length(principal) >= 1) AND (length(principal) <= 200)))
+);
+
+COMMENT ON TABLE tandem.topic_grant IS 'What a principal of role System may publish to and consume from; topic ''*'' means every topic';
+
+CREATE TABLE tandem.topic_group (
+    id integer NOT NULL,
+    topic_id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
     queue text NOT NULL COLLATE pg_catalog."C",
-    pos bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
-    partition_key text NOT NULL COLLATE pg_catalog."C",
-    band smallint,
-    first bigint,
-    ended integer DEFAULT 0 NOT NULL,
-    ran_ms double precision DEFAULT 0 NOT NULL,
-    charged_ms double precision DEFAULT 0 NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
+    version integer NOT NULL,
+    start_position bigint NOT NULL,
+    max_attempts smallint DEFAULT 5 NOT NULL,
+    retry_delay_ms integer DEFAULT 2000 NOT NULL,
+    backoff text DEFAULT 'exponential'::text NOT NULL,
+    ordered boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text,
+    CONSTRAINT topic_group_attempts CHECK (((max_attempts >= 1) AND (max_attempts <= 100))),
+    CONSTRAINT topic_group_backoff CHECK ((backoff = ANY (ARRAY['exponential'::text, 'linear'::text]))),
+    CONSTRAINT topic_group_delay CHECK (((retry_delay_ms >= 0) AND (retry_delay_ms <= 86400000))),
+    CONSTRAINT topic_group_name CHECK ((name ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+);
 
-COMMENT ON TABLE tandem.touch IS 'Says to admission: look at this key. One row per key and transaction that adds to blocked or ends a lease';
+COMMENT ON TABLE tandem.topic_group IS 'Consumer groups; messages published at this version or later were delivered by their publisher';
 
-COMMENT ON COLUMN tandem.touch.first IS 'the lowest blocked.pos that came, in `band`';
+COMMENT ON COLUMN tandem.topic_group.queue IS 'the queue, and the kind, of the group''s deliveries: ordinary jobs';
 
-COMMENT ON COLUMN tandem.touch.ended IS 'leases that ended after ran_ms, of which charged_ms had been charged when they were admitted';
+ALTER TABLE tandem.topic_group ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tandem.topic_group_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
-CREATE TABLE tandem.turn (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text NOT NULL COLLATE pg_catalog."C",
-    lane text NOT NULL COLLATE pg_catalog."C",
-    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
-    shelf text NOT NULL COLLATE pg_catalog."C",
-    rank smallint NOT NULL,
-    vtime double precision NOT NULL,
-    eligible boolean NOT NULL,
-    due_at timestamp with time zone,
-    floors bigint[] NOT NULL,
-    lease_floor bigint DEFAULT 0 NOT NULL,
-    mean_ms double precision NOT NULL,
-    tat timestamp with time zone
-)
-WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02');
+ALTER TABLE tandem.topic ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tandem.topic_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
-COMMENT ON TABLE tandem.turn IS 'Whose turn it is: one live row per key that waits, written by admission alone, under the lock of its queue';
+CREATE TABLE tandem.topic_loss (
+    topic_id integer NOT NULL,
+    group_id integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    messages bigint NOT NULL
+);
 
-COMMENT ON COLUMN tandem.turn.seq IS 'grows with each new version: the live one is found from its end, past no dead ones';
-
-COMMENT ON COLUMN tandem.turn.shelf IS 'the kind whose limit its next job counts against, or nothing';
-
-COMMENT ON COLUMN tandem.turn.vtime IS 'run time received so far, in ms by weight: the lowest one is next';
-
-COMMENT ON COLUMN tandem.turn.floors IS 'for each band the lowest blocked.pos that may wait; NULL: nothing waits in it';
-
-COMMENT ON COLUMN tandem.turn.tat IS 'theoretical arrival time of the key''s rate (GCRA)';
+COMMENT ON TABLE tandem.topic_loss IS 'Messages that retention dropped before a group had handled them (topic.drop_unread)';
 
 CREATE TABLE tandem.unique_key (
     scope text NOT NULL COLLATE pg_catalog."C",
@@ -1986,32 +2162,32 @@ ALTER TABLE ONLY public.friendship_status
 ALTER TABLE ONLY public.workflow_health
     ADD CONSTRAINT workflow_health_pkey PRIMARY KEY (workflow);
 
-ALTER TABLE ONLY tandem.admission
-    ADD CONSTRAINT admission_pkey PRIMARY KEY (queue, seq);
-
 ALTER TABLE ONLY tandem.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
 ALTER TABLE ONLY tandem.api_key
     ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY tandem.audit_chain
+    ADD CONSTRAINT audit_chain_entry_id_key UNIQUE (entry_id);
+
+ALTER TABLE ONLY tandem.audit_chain
+    ADD CONSTRAINT audit_chain_pkey PRIMARY KEY (seq);
+
+ALTER TABLE ONLY tandem.audit_entry
+    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.audit_head
+    ADD CONSTRAINT audit_head_pkey PRIMARY KEY (seq);
+
 ALTER TABLE ONLY tandem.blocked
     ADD CONSTRAINT blocked_job UNIQUE (job_id);
 
 ALTER TABLE ONLY tandem.blocked
-    ADD CONSTRAINT blocked_pkey PRIMARY KEY (queue, partition_key, lane, band, pos);
+    ADD CONSTRAINT blocked_pkey PRIMARY KEY (partition_key, priority, pos);
 
 ALTER TABLE ONLY tandem.cancel_intent
     ADD CONSTRAINT cancel_intent_pkey PRIMARY KEY (job_id);
-
-ALTER TABLE ONLY tandem.concurrency_limit
-    ADD CONSTRAINT concurrency_limit_pkey PRIMARY KEY (name);
-
-ALTER TABLE ONLY tandem.dependency
-    ADD CONSTRAINT dependency_pkey PRIMARY KEY (after_job, job_id);
-
-ALTER TABLE ONLY tandem.dependent
-    ADD CONSTRAINT dependent_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY tandem.done
     ADD CONSTRAINT done_pkey PRIMARY KEY (job_id);
@@ -2024,9 +2200,6 @@ ALTER TABLE ONLY tandem.done_1
 
 ALTER TABLE ONLY tandem.done_kept
     ADD CONSTRAINT done_kept_pkey PRIMARY KEY (job_id);
-
-ALTER TABLE ONLY tandem.halted
-    ADD CONSTRAINT halted_pkey PRIMARY KEY (queue, partition_key);
 
 ALTER TABLE ONLY tandem.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
@@ -2041,7 +2214,7 @@ ALTER TABLE ONLY tandem.job_kept
     ADD CONSTRAINT job_kept_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY tandem.key
-    ADD CONSTRAINT key_pkey PRIMARY KEY (queue, partition_key);
+    ADD CONSTRAINT key_pkey PRIMARY KEY (key);
 
 ALTER TABLE ONLY tandem.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
@@ -2055,11 +2228,14 @@ ALTER TABLE ONLY tandem.leader
 ALTER TABLE ONLY tandem.lease
     ADD CONSTRAINT lease_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY tandem.message_dedup
+    ADD CONSTRAINT message_dedup_pkey PRIMARY KEY (topic_id, id);
+
+ALTER TABLE ONLY tandem.message
+    ADD CONSTRAINT message_pkey PRIMARY KEY (topic_id, "position");
+
 ALTER TABLE ONLY tandem.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
-
-ALTER TABLE ONLY tandem.rate
-    ADD CONSTRAINT rate_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY tandem.ready
     ADD CONSTRAINT ready_job UNIQUE (job_id);
@@ -2079,11 +2255,29 @@ ALTER TABLE ONLY tandem.scheduled
 ALTER TABLE ONLY tandem.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (next_attempt_at, job_id);
 
-ALTER TABLE ONLY tandem.touch
-    ADD CONSTRAINT touch_pkey PRIMARY KEY (queue, pos);
+ALTER TABLE ONLY tandem.topic_consumer
+    ADD CONSTRAINT topic_consumer_pkey PRIMARY KEY (group_id, name);
 
-ALTER TABLE ONLY tandem.turn
-    ADD CONSTRAINT turn_pkey PRIMARY KEY (queue, partition_key, lane, seq);
+ALTER TABLE ONLY tandem.topic_fill
+    ADD CONSTRAINT topic_fill_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.topic_grant
+    ADD CONSTRAINT topic_grant_pkey PRIMARY KEY (principal, operation, topic);
+
+ALTER TABLE ONLY tandem.topic_group
+    ADD CONSTRAINT topic_group_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.topic_group
+    ADD CONSTRAINT topic_group_queue_key UNIQUE (queue);
+
+ALTER TABLE ONLY tandem.topic_group
+    ADD CONSTRAINT topic_group_topic_id_name_key UNIQUE (topic_id, name);
+
+ALTER TABLE ONLY tandem.topic
+    ADD CONSTRAINT topic_name_key UNIQUE (name);
+
+ALTER TABLE ONLY tandem.topic
+    ADD CONSTRAINT topic_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY tandem.unique_key
     ADD CONSTRAINT unique_key_pkey PRIMARY KEY (scope, queue, key);
@@ -2117,7 +2311,7 @@ CREATE INDEX attempt_1_job_id_finished_at_idx ON tandem.attempt_1 USING btree (j
 
 CREATE INDEX attempt_kept_job_id_finished_at_idx ON tandem.attempt_kept USING btree (job_id, finished_at);
 
-CREATE INDEX dependency_job ON tandem.dependency USING btree (job_id);
+CREATE INDEX audit_entry_xid ON tandem.audit_entry USING btree (xid);
 
 CREATE INDEX done_dead ON ONLY tandem.done USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
 
@@ -2145,17 +2339,13 @@ CREATE INDEX done_kept_result_expires_at_idx ON tandem.done_kept USING btree (re
 
 CREATE INDEX lease_expires ON tandem.lease USING btree (expires_at);
 
-CREATE INDEX lease_key_slot ON tandem.lease USING btree (queue, partition_key, slot) WHERE (slot IS NOT NULL);
+CREATE INDEX message_dedup_expires ON tandem.message_dedup USING btree (expires_at);
 
-CREATE INDEX lease_slot ON tandem.lease USING btree (queue, slot) WHERE (slot IS NOT NULL);
+CREATE INDEX message_published_at ON ONLY tandem.message USING brin (published_at) WITH (pages_per_range='16', autosummarize='on');
 
-CREATE INDEX queue_managed ON tandem.queue USING btree (name) WHERE managed;
+CREATE INDEX message_xid ON ONLY tandem.message USING brin (xid) WITH (pages_per_range='16', autosummarize='on');
 
-CREATE INDEX rate_tat ON tandem.rate USING btree (tat);
-
-CREATE INDEX turn_due ON tandem.turn USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
-
-CREATE INDEX turn_next ON tandem.turn USING btree (queue, shelf, rank, vtime) WHERE eligible;
+CREATE INDEX topic_fill_open ON tandem.topic_fill USING btree (id) WHERE (finished_at IS NULL);
 
 CREATE INDEX unique_key_expires ON tandem.unique_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
@@ -2201,6 +2391,12 @@ CREATE TRIGGER customer_price_lists_append_only BEFORE DELETE OR UPDATE OR TRUNC
 
 CREATE TRIGGER customer_usage_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.customer_usage FOR EACH STATEMENT EXECUTE FUNCTION public.customer_row_is_kept();
 
+CREATE TRIGGER audit_chain_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tandem.audit_chain FOR EACH STATEMENT EXECUTE FUNCTION tandem.refuse_change();
+
+CREATE TRIGGER audit_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tandem.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION tandem.refuse_change();
+
+CREATE TRIGGER audit_head_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tandem.audit_head FOR EACH STATEMENT EXECUTE FUNCTION tandem.refuse_change();
+
 CREATE CONSTRAINT TRIGGER ready_wakes AFTER INSERT ON tandem.ready DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.wakes) EXECUTE FUNCTION tandem.wake_ready();
 
 CREATE CONSTRAINT TRIGGER wake_requested AFTER INSERT ON tandem.wake_request DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tandem.wake_requested();
@@ -2225,3 +2421,18 @@ ALTER TABLE ONLY public.customers
 
 ALTER TABLE ONLY public.friendship_agent_mapping
     ADD CONSTRAINT friendship_agent_mapping_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES public.agent_prompting(agent_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tandem.message_dedup
+    ADD CONSTRAINT message_dedup_topic_id_fkey FOREIGN KEY (topic_id) REFERENCES tandem.topic(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tandem.topic_consumer
+    ADD CONSTRAINT topic_consumer_group_id_fkey FOREIGN KEY (group_id) REFERENCES tandem.topic_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tandem.topic_fill
+    ADD CONSTRAINT topic_fill_group_id_fkey FOREIGN KEY (group_id) REFERENCES tandem.topic_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tandem.topic_group
+    ADD CONSTRAINT topic_group_topic_id_fkey FOREIGN KEY (topic_id) REFERENCES tandem.topic(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tandem.topic_loss
+    ADD CONSTRAINT topic_loss_topic_id_fkey FOREIGN KEY (topic_id) REFERENCES tandem.topic(id) ON DELETE CASCADE;

@@ -1,4 +1,4 @@
-"""What other programs install, as the package `tandem`: enqueue jobs in their own transaction.
+"""What other programs install, as the package `tandem`: enqueue jobs and publish in their own transaction.
 
 Needs psycopg alone and imports nothing of the service. `tandem.aio` has the functions for async connections.
 """
@@ -8,13 +8,17 @@ from .bulk import enqueue_copy
 from .enqueue import enqueue, enqueue_many
 from .errors import Conflict, InvalidInput, TandemError, UniqueConflict
 from .job import Enqueued, Job, OnFailure, Unique
+from .message import Message, Published
+from .publish import publish, publish_many
 
 __all__ = [
     "Conflict",
     "Enqueued",
     "InvalidInput",
     "Job",
+    "Message",
     "OnFailure",
+    "Published",
     "TandemError",
     "Unique",
     "UniqueConflict",
@@ -22,4 +26,6 @@ __all__ = [
     "enqueue",
     "enqueue_copy",
     "enqueue_many",
+    "publish",
+    "publish_many",
 ]

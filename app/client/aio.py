@@ -12,8 +12,9 @@ from uuid import UUID
 from .batch import OnConflict, answers, enqueue_call, one_job, plain_parameters
 from .bulk import copy_async
 from .job import Enqueued, Job, OnFailure, Unique
+from .message import Message, Published, arguments, one_message, published
 from .places import AsyncPlace, run_async
-from .statements import ENQUEUE_JOB
+from .statements import ENQUEUE_JOB, PUBLISH_MESSAGES
 
 
 @overload
@@ -61,4 +62,36 @@ async def enqueue_copy(place: AsyncPlace, jobs: Iterable[Job], *, wake: bool = T
     return await copy_async(place, jobs, wake=wake)
 
 
-__all__ = ["enqueue", "enqueue_copy", "enqueue_many"]
+async def publish(
+    place: AsyncPlace,
+    topic: str,
+    message: Any,
+    *,
+    key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    message_id: UUID | None = None,
+    dedup_key: str | None = None,
+    schema_version: int = 1,
+    wake: bool = True,
+) -> Published:
+    """Publish one message in `place`'s transaction; see `tandem.publish`."""
+    one = one_message(message, key, headers, message_id, dedup_key, schema_version)
+    return (await publish_many(place, topic, [one], wake=wake))[0]
+
+
+async def publish_many(
+    place: AsyncPlace,
+    topic: str,
+    messages: Sequence[Message],
+    *,
+    wake: bool = True,
+    on_conflict: OnConflict = "raise",
+) -> list[Published]:
+    """Publish up to 1,000 messages with one statement; see `tandem.publish_many`."""
+    if not messages:
+        return []
+    rows = await run_async(place, PUBLISH_MESSAGES, arguments(topic, messages, wake=wake))
+    return published(topic, messages, rows, on_conflict=on_conflict)
+
+
+__all__ = ["enqueue", "enqueue_copy", "enqueue_many", "publish", "publish_many"]

@@ -44,7 +44,7 @@ class Unique:
     period: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _check_key("unique key", self.key)
+        check_key("unique key", self.key)
         if self.scope not in get_args(UniqueScope):
             raise InvalidInput(
                 "invalid-unique-key", f"a unique scope is one of {', '.join(get_args(UniqueScope))}"
@@ -88,7 +88,7 @@ class Job:
         if self.run_at is not None:
             _check_run_at(self.run_at)
         if self.partition_key is not None:
-            _check_key("partition key", self.partition_key)
+            check_key("partition key", self.partition_key)
         _check_types(self)
         _check_after(self)
 
@@ -119,7 +119,8 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def _check_key(what: str, key: str) -> None:
+def check_key(what: str, key: str) -> None:
+    """Raise InvalidInput unless `key` is text of 1 to 255 characters that PostgreSQL can store."""
     given: object = key
     fits = isinstance(given, str) and 1 <= len(given) <= LONGEST_KEY and "\0" not in given
     if not fits or any("\ud800" <= one <= "\udfff" for one in key):

@@ -1,2 +1,30 @@
--- Removes what 0007_topics made.
-SELECT 1;
+-- Removes what 0007_topics made, with every message and the audit log.
+DROP TABLE tandem.audit_head CASCADE;
+DROP TABLE tandem.audit_chain CASCADE;
+DROP TABLE tandem.audit_entry CASCADE;
+DROP TABLE tandem.topic_grant CASCADE;
+DROP TABLE tandem.topic_loss CASCADE;
+DROP TABLE tandem.topic_consumer CASCADE;
+DROP TABLE tandem.topic_fill CASCADE;
+DROP TABLE tandem.message_dedup CASCADE;
+DROP TABLE tandem.message CASCADE;
+DROP TABLE tandem.topic_group CASCADE;
+DROP TABLE tandem.topic CASCADE;
+DROP FUNCTION tandem.drop_message_partition CASCADE;
+DROP FUNCTION tandem.unread_messages CASCADE;
+DROP FUNCTION tandem.fill_topic CASCADE;
+DROP FUNCTION tandem.fill_gap CASCADE;
+DROP FUNCTION tandem.deliver_again CASCADE;
+DROP FUNCTION tandem.create_topic_group CASCADE;
+DROP FUNCTION tandem.create_topic CASCADE;
+DROP FUNCTION tandem.add_message_partition CASCADE;
+DROP FUNCTION tandem.publish CASCADE;
+DROP FUNCTION tandem.publish_messages CASCADE;
+DROP FUNCTION tandem.deliver_messages CASCADE;
+DROP FUNCTION tandem.claim_message_ids CASCADE;
+DROP FUNCTION tandem.publish_target CASCADE;
+DROP FUNCTION tandem.delivery CASCADE;
+DROP FUNCTION tandem.topic_queue CASCADE;
+DROP FUNCTION tandem.uuid7 CASCADE;
+DROP FUNCTION tandem.refuse_change CASCADE;
+DROP SEQUENCE tandem.message_position;

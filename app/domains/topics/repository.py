@@ -1,0 +1,175 @@
+"""The statements of this application, one function per file in sql/queries/topics. Decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from app.client.encoding import encode_json
+from app.queue.store import statement
+
+Connection = AsyncConnection[Any]
+Row = dict[str, Any]
+DETAIL_LIMIT = 256 * 1024
+PINNED = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),"
+    " set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+)
+"""A claim outside a worker plans as a worker's does: by the index of the lane, whatever the statistics say."""
+
+
+async def rows(connection: Connection, name: str, params: Mapping[str, Any]) -> list[Row]:
+    """All rows of one statement as dicts."""
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(statement("topics", name), params)
+    return await cursor.fetchall()
+
+
+async def pin_plans(connection: Connection) -> None:
+    """For the rest of the transaction."""
+    await connection.execute(PINNED)
+
+
+async def read_group(connection: Connection, topic: str, group: str) -> Row | None:
+    """One group with its rules."""
+    found = await rows(connection, "read_group", {"topic": topic, "group": group})
+    return found[0] if found else None
+
+
+async def list_groups(
+    connection: Connection, *, topic: str | None = None, group: str | None = None
+) -> list[Row]:
+    """Groups with their lag."""
+    return await rows(connection, "list_groups", {"topic": topic, "group": group})
+
+
+async def list_topics(connection: Connection, *, topic: str | None = None) -> list[Row]:
+    """Topics with their rules."""
+    return await rows(connection, "list_topics", {"topic": topic})
+
+
+async def create_topic(connection: Connection, params: Mapping[str, Any]) -> int:
+    """Make a topic unless it is there."""
+    return int((await rows(connection, "create_topic", params))[0]["id"])
+
+
+async def create_group(connection: Connection, params: Mapping[str, Any]) -> int:
+    """Make a group unless it is there."""
+    return int((await rows(connection, "create_group", params))[0]["id"])
+
+
+async def find_leases(connection: Connection, queue: str, receipts: Sequence[tuple[int, int]]) -> list[Row]:
+    """Those of the (job, token) pairs that are leases of this queue, locked."""
+    return await rows(connection, "find_leases", _pairs(queue, receipts))
+
+
+async def find_acknowledged(
+    connection: Connection, queue: str, receipts: Sequence[tuple[int, int]]
+) -> set[int]:
+    """Those of the (job, token) pairs that were acknowledged before."""
+    return {row["job_id"] for row in await rows(connection, "find_acknowledged", _pairs(queue, receipts))}
+
+
+async def read_bodies(connection: Connection, topic: str, positions: Sequence[int]) -> dict[int, str]:
+    """Bodies as JSON text by position; what retention dropped is absent."""
+    found = await rows(connection, "read_bodies", {"topic": topic, "positions": list(positions)})
+    return {row["position"]: row["payload"] for row in found}
+
+
+async def find_position(connection: Connection, topic: str, at: datetime) -> int:
+    """The first position published at or after a time."""
+    return int((await rows(connection, "find_position", {"topic": topic, "at": at}))[0]["position"])
+
+
+async def request_fill(
+    connection: Connection, topic: str, group: str, *, reason: str, first: int, last: int | None, by: str
+) -> Row | None:
+    """Ask for a replay of [first, last]."""
+    params = {"topic": topic, "group": group, "reason": reason, "first": first, "last": last, "by": by}
+    found = await rows(connection, "request_fill", params)
+    return found[0] if found else None
+
+
+async def open_fills(connection: Connection) -> list[int]:
+    """Fills that have work to do."""
+    return [row["id"] for row in await rows(connection, "open_fills", {})]
+
+
+async def fill_topic(connection: Connection, fill: int, *, most: int) -> int | None:
+    """Deliver the next messages of a fill; None when there is nothing to do for us."""
+    delivered: int | None = (await rows(connection, "fill_topic", {"fill": fill, "most": most}))[0][
+        "delivered"
+    ]
+    return delivered
+
+
+async def expire_dedup(connection: Connection, *, most: int) -> int:
+    """Forget message ids whose window is over; answers how many."""
+    return len(await rows(connection, "expire_dedup", {"most": most}))
+
+
+async def skip_waiting(connection: Connection, queue: str, *, most: int, reason: str) -> int:
+    """End waiting deliveries as CANCELLED; answers how many."""
+    return len(await rows(connection, "skip_waiting", {"queue": queue, "most": most, "reason": reason}))
+
+
+async def see_consumer(connection: Connection, group_id: int, name: str) -> None:
+    """Note that a program consumes."""
+    await connection.execute(statement("topics", "see_consumer"), {"group_id": group_id, "name": name})
+
+
+async def list_dead(
+    connection: Connection,
+    *,
+    topic: str | None,
+    group: str | None,
+    before: tuple[datetime, int],
+    most: int,
+) -> list[Row]:
+    """Dead letters as messages, the latest first."""
+    params = {"topic": topic, "group": group, "most": most}
+    return await rows(connection, "list_dead", params | {"died_before": before[0], "job_before": before[1]})
+
+
+async def verify_group(connection: Connection, topic: str, group: str) -> Row:
+    """The reconciliation of one group."""
+    return (await rows(connection, "verify_group", {"topic": topic, "group": group}))[0]
+
+
+async def write_audit(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    topic: str | None,
+    group: str | None = None,
+    items: int = 1,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Note what somebody did, in the transaction that does it."""
+    text = encode_json(dict(detail or {}), limit=DETAIL_LIMIT, what="detail")
+    params = {
+        "actor": actor,
+        "action": action,
+        "topic": topic,
+        "group": group,
+        "items": items,
+        "detail": text,
+    }
+    await connection.execute(statement("topics", "write_audit"), params)
+
+
+async def read_grants(connection: Connection, principal: str) -> set[tuple[str, str]]:
+    """(operation, topic) pairs."""
+    found = await rows(connection, "read_grants", {"principal": principal})
+    return {(row["operation"], row["topic"]) for row in found}
+
+
+def _pairs(queue: str, receipts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "queue": queue,
+        "job_ids": [job for job, _ in receipts],
+        "tokens": [token for _, token in receipts],
+    }

@@ -1,0 +1,328 @@
+"""What callers can do with topics: publish, ask how they stand, retry dead letters, make them, pause, replay.
+
+Knows no HTTP. `connection` commits each statement by itself unless a function opens a transaction.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+
+import psycopg
+
+from app.client.aio import publish_many
+from app.client.message import Message, Published
+from app.domains.topics import consuming, repository
+from app.domains.topics.errors import group_unknown, message_conflict, topic_unknown
+from app.domains.topics.repository import Connection, Row
+from app.domains.topics.schemas import Where
+from app.errors import InvalidInput
+from app.queue import admin
+from app.queue.kinds import Registry
+
+DEAD: Final = "dlq"
+"""The name under which the dead letters of every topic can be read and retried."""
+REDRIVE_AT_ONCE: Final = 1_000
+REDRIVE_RATE: Final = 500.0
+"""Dead letters per second: a replay of thousands must not become the next outage."""
+SKIP_BATCH: Final = 5_000
+FILL_BATCH: Final = 1_000
+FILL_SECONDS: Final = 4.0
+_BEGINNING: Final = 0
+_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+async def publish(
+    connection: Connection, topic: str, messages: Sequence[Message], *, actor: str
+) -> list[Published]:
+    """Publish in one transaction with its audit entry. Raises NotFound, Conflict (then nothing is published)."""
+    async with connection.transaction():
+        try:
+            made = await publish_many(connection, topic, messages, on_conflict="report")
+        except psycopg.errors.UndefinedObject:
+            raise topic_unknown() from None
+        for one, message in zip(made, messages, strict=True):
+            if one.conflict:
+                raise message_conflict(message.dedup_key or str(message.message_id))
+        fresh = [one for one in made if one.created]
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="publish",
+            topic=topic,
+            items=len(fresh),
+            detail={"positions": ranges([one.position for one in fresh]), "repeated": len(made) - len(fresh)},
+        )
+    return made
+
+
+def new_message(body: Any, headers: dict[str, Any], **options: Any) -> Message:
+    """A message of the API: it has an id from the beginning, so that a log line can name it."""
+    return Message(body, headers=headers, **options)
+
+
+async def status(connection: Connection, topic: str | None) -> list[dict[str, Any]]:
+    """Lag of the slowest group, consumers and dead letters per topic. Raises NotFound."""
+    topics = await repository.list_topics(connection, topic=topic)
+    if topic is not None and not topics:
+        raise topic_unknown()
+    groups = await repository.list_groups(connection, topic=topic)
+    return [
+        {
+            "topic": one["topic"],
+            "lag": max((g["lag"] for g in groups if g["topic"] == one["topic"]), default=0),
+            "consumerCount": sum(g["consumers"] for g in groups if g["topic"] == one["topic"]),
+            "dlqSize": sum(g["dead"] for g in groups if g["topic"] == one["topic"]),
+        }
+        for one in topics
+    ]
+
+
+async def retry_dead(
+    connection: Connection,
+    registry: Registry,
+    topic: str,
+    *,
+    group: str | None,
+    most: int | None,
+    actor: str,
+    rate: float | None = REDRIVE_RATE,
+) -> tuple[int, int]:
+    """Redrive dead letters, the oldest of each group first: (retried, errors). Raises NotFound.
+
+    At most `most` (1,000 unless told otherwise), `rate` per second. Safe to repeat: what is redriven is no dead
+    letter any more.
+    """
+    wanted = None if topic == DEAD else topic
+    groups = await repository.list_groups(connection, topic=wanted, group=group)
+    if wanted is not None and not await repository.list_topics(connection, topic=wanted):
+        raise topic_unknown()
+    if group is not None and not groups:
+        raise group_unknown()
+    left = REDRIVE_AT_ONCE if most is None else most
+    retried = errors = 0
+    for one in groups:
+        if left <= 0 or not one["dead"]:
+            continue
+        report = await admin.redrive_jobs(connection, registry, queue=one["queue"], limit=left, rate=rate)
+        retried, errors = retried + len(report.jobs), errors + len(report.failed)
+        left -= len(report.jobs) + len(report.failed)
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="redrive",
+            topic=one["topic"],
+            group=one["group_name"],
+            items=len(report.jobs),
+            detail={"jobs": ranges(report.jobs), "failed": len(report.failed)},
+        )
+    return retried, errors
+
+
+# --- consume -------------------------------------------------------------------------------------------------
+
+
+async def consume(
+    connection: Connection, group: Row, *, most: int, lease: timedelta, consumer: str, actor: str
+) -> list[consuming.Delivered]:
+    """Claim messages in one transaction with the audit entry."""
+    async with connection.transaction():
+        found = await consuming.claim_messages(
+            connection, group, most=most, lease=lease, consumer=consumer
+        )
+        if found:
+            positions = [one.envelope["position"] for one in found]
+            await _note(connection, group, actor, "consume", positions, consumer=consumer)
+    return found
+
+
+async def acknowledge(
+    connection: Connection, group: Row, receipts: Sequence[str], *, actor: str
+) -> tuple[list[str], list[str]]:
+    """(acknowledged, lost), in one transaction with the audit entry."""
+    async with connection.transaction():
+        good, lost, positions = await consuming.acknowledge(connection, group, receipts)
+        await _note(connection, group, actor, "ack", positions, lost=len(lost))
+    return good, lost
+
+
+async def give_back(
+    connection: Connection,
+    registry: Registry,
+    group: Row,
+    receipts: Sequence[str],
+    *,
+    delay: float | None,
+    reason: str,
+    actor: str,
+) -> tuple[list[str], list[str], list[str]]:
+    """(returned, dead, lost), in one transaction with the audit entry."""
+    async with connection.transaction():
+        again, dead, lost = await consuming.give_back(
+            connection, registry, group, receipts, delay=delay, reason=reason
+        )
+        jobs = [consuming.read_receipt(one, 0)[0] for one in again + dead]
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="nack",
+            topic=group["topic"],
+            group=group["group_name"],
+            items=len(jobs),
+            detail={"jobs": ranges(jobs), "dead": len(dead), "lost": len(lost), "reason": reason},
+        )
+    return again, dead, lost
+
+
+async def extend(
+    connection: Connection, group: Row, receipts: Sequence[str], *, lease: timedelta
+) -> tuple[list[str], list[str]]:
+    """(extended, lost)."""
+    async with connection.transaction():
+        return await consuming.extend(connection, group, receipts, lease=lease)
+
+
+# --- manage --------------------------------------------------------------------------------------------------
+
+
+async def create_topic(connection: Connection, name: str, *, actor: str, **rules: Any) -> None:
+    """Make a topic unless it is there. Raises InvalidInput for the reserved name."""
+    if name == DEAD:
+        raise InvalidInput("reserved-topic", f"{DEAD!r} is where the dead letters of every topic are read")
+    params = {
+        "name": name,
+        "retention": rules.get("retention", 604_800.0),
+        "dedup_window": rules.get("dedup_window", 86_400.0),
+        "drop_unread": rules.get("drop_unread", False),
+        "encrypted": rules.get("encrypted", False),
+        "by": actor,
+    }
+    async with connection.transaction():
+        await repository.create_topic(connection, params)
+        await repository.write_audit(connection, actor=actor, action="create-topic", topic=name)
+
+
+async def create_group(
+    connection: Connection, topic: str, group: str, start: Where, *, actor: str, **rules: Any
+) -> None:
+    """Make a group unless it is there; its history is filled in by the sweeper. Raises NotFound."""
+    async with connection.transaction():
+        first = None if start.at == "now" else await position_of(connection, topic, start)
+        params = {
+            "topic": topic,
+            "group": group,
+            "first": first,
+            "max_attempts": rules.get("max_attempts", 5),
+            "retry_delay_ms": rules.get("retry_delay_ms", 2000),
+            "backoff": rules.get("backoff", "exponential"),
+            "ordered": rules.get("ordered", False),
+            "by": actor,
+        }
+        try:
+            await repository.create_group(connection, params)
+        except psycopg.errors.UndefinedObject:
+            raise topic_unknown() from None
+        await repository.write_audit(
+            connection, actor=actor, action="create-group", topic=topic, group=group, detail={"first": first}
+        )
+
+
+async def position_of(connection: Connection, topic: str, where: Where) -> int:
+    """The position that a place names: the beginning is 0, now is behind everything published."""
+    if where.position is not None:
+        return where.position
+    if where.at == "beginning":
+        return _BEGINNING
+    at = _END if where.time is None else where.time
+    return await repository.find_position(connection, topic, at)
+
+
+async def replay(
+    connection: Connection, group: Row, start: Where, *, last: int | None, keep_waiting: bool, actor: str
+) -> dict[str, Any]:
+    """Deliver again from a place on, to this group alone; the sweeper carries it out, in batches.
+
+    With `keep_waiting` false, what waits is dropped first (a seek): that runs in batches, so a call that breaks off
+    half-way has dropped a part and replayed nothing, and is repeated.
+    """
+    skipped = 0
+    first = await position_of(connection, group["topic"], start)
+    while not keep_waiting:
+        gone = await repository.skip_waiting(
+            connection, group["queue"], most=SKIP_BATCH, reason=f"seek to {first} by {actor}"
+        )
+        skipped += gone
+        if not gone:
+            break
+    reason = "replay" if keep_waiting else "seek"
+    async with connection.transaction():
+        fill = await repository.request_fill(
+            connection, group["topic"], group["group_name"], reason=reason, first=first, last=last, by=actor
+        )
+        if fill is None:
+            raise group_unknown()
+        detail = {"from": fill["from_position"], "to": fill["to_position"], "skipped": skipped}
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action=reason,
+            topic=group["topic"],
+            group=group["group_name"],
+            detail=detail,
+        )
+    return {"fill": fill["id"], **{f"{end}_position": detail[end] for end in ("from", "to")}, "skipped": skipped}
+
+
+async def pause(connection: Connection, group: Row, *, actor: str, paused: bool) -> None:
+    """Stop or go on delivering to a group."""
+    async with connection.transaction():
+        if paused:
+            await admin.pause_queue(connection, group["queue"], by=actor)
+        else:
+            await admin.resume_queue(connection, group["queue"])
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="pause" if paused else "resume",
+            topic=group["topic"],
+            group=group["group_name"],
+        )
+
+
+async def run_fills(connection: Connection, *, seconds: float = FILL_SECONDS, most: int = FILL_BATCH) -> int:
+    """Carry on with every open fill in turn, in transactions of `most` messages, for about `seconds`."""
+    end, total = monotonic() + seconds, 0
+    opened = await repository.open_fills(connection)
+    while opened and monotonic() < end:
+        progress = {fill: await repository.fill_topic(connection, fill, most=most) for fill in opened}
+        total += sum(made or 0 for made in progress.values())
+        # A gap without news waits for somebody's commit: the next turn of the sweeper looks again.
+        opened = [fill for fill, made in progress.items() if made]
+        await asyncio.sleep(0)
+    return total
+
+
+def ranges(numbers: Sequence[int]) -> list[list[int]]:
+    """Numbers as runs [first, last], so that an audit entry of a batch stays small."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return runs
+
+
+async def _note(
+    connection: Connection, group: Row, actor: str, action: str, positions: Sequence[int], **detail: Any
+) -> None:
+    await repository.write_audit(
+        connection,
+        actor=actor,
+        action=action,
+        topic=group["topic"],
+        group=group["group_name"],
+        items=len(positions),
+        detail={"positions": ranges(positions), **detail},
+    )
