@@ -217,6 +217,15 @@ class NotificationSettings(Group):
     """Whether webhooks may go to loopback, private and other special addresses, and by plain http: tests only."""
 
 
+class TopicSettings(Group):
+    """The topics application (product page, section 4)."""
+
+    fill_every_seconds: Seconds = 1.0
+    """How often the sweeper carries on with new groups' history and replays."""
+    keep_every_seconds: Seconds = 60.0
+    """How often partitions of logs are made and dropped, and old message ids forgotten."""
+
+
 class LoggingSettings(Group):
     """What is written to standard error."""
 
@@ -244,6 +253,7 @@ class Settings(BaseSettings):
     conversations: ConversationSettings = ConversationSettings()
     customers: CustomerSettings = CustomerSettings()
     notifications: NotificationSettings = NotificationSettings()
+    topics: TopicSettings = TopicSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("handlers", mode="before")

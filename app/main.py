@@ -21,6 +21,9 @@ from app.database import durability
 from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
+from app.domains.topics.consume_router import router as consume_router
+from app.domains.topics.router import publish_router, queue_router
+from app.domains.topics.router import router as topics
 from app.observability.metrics import PoolGauges, open_metrics, scrape
 
 DESCRIPTION = """A PostgreSQL-native transactional job queue: an event and the job it causes commit together.
@@ -51,6 +54,10 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     openapi.install(app)
     app.add_middleware(Edge)
     app.include_router(conversations)
+    app.include_router(publish_router)
+    app.include_router(queue_router)
+    app.include_router(topics)
+    app.include_router(consume_router)
     app.include_router(jobs.router)
     app.include_router(schedules.router)
     app.include_router(health.router)

@@ -17,6 +17,11 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
             "metrics:read",
             "queues:*",
             "schedules:*",
+            "topics:manage",
+            "topics:read",
+            "topics:read-dead",
+            "topics:replay",
+            "topics:retry-dead",
         }
     ),
     "auditor": frozenset(
@@ -28,6 +33,8 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
             "metrics:read",
             "queues:read",
             "schedules:read",
+            "topics:read",
+            "topics:read-dead",
         }
     ),
     "system": frozenset(
@@ -35,12 +42,16 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
             "conversations:*",
             "docs:read",
             "jobs:read",
+            "topics:consume",
+            "topics:publish",
+            "topics:read",
         }
     ),
     "producer": frozenset(
         {
             "conversations:write",
             "docs:read",
+            "topics:publish",
         }
     ),
     "user": frozenset(

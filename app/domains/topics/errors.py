@@ -1,11 +1,7 @@
 """What can go wrong here, beyond what the queue and the database report themselves."""
 
-from app.errors import AppError, Conflict, InvalidInput, NotFound
+from app.errors import Conflict, Forbidden, InvalidInput, NotFound
 from app.queue.retry import HandlerError
-
-
-class Forbidden(AppError):
-    """The principal may not do this: its role or its grants do not allow it."""
 
 
 def topic_unknown() -> NotFound:
@@ -37,7 +33,10 @@ def bad_receipt(index: int) -> InvalidInput:
 
 def forbidden(operation: str) -> Forbidden:
     """Said without telling whether the topic exists."""
-    return Forbidden("forbidden", f"you may not do this: it needs the permission to {operation}")
+    return Forbidden(
+        "forbidden",
+        f"this needs the permission {operation} and a grant for the topic, which the caller does not have",
+    )
 
 
 def message_dropped(position: int) -> HandlerError:

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
-    """Somebody asked for what its role and grants do not allow."""
+class TopicDenied:
+    """Somebody asked for what its roles and grants do not allow."""
 
     operation: str
-    role: str
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class TopicPublished:
     """Messages were published through this process."""
 
     topic: str
@@ -20,8 +19,8 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Consumed:
-    """Deliveries left this process: `outcome` is consumed, acknowledged, returned or dead."""
+class TopicConsumed:
+    """Deliveries moved over HTTP: `outcome` is consumed, acknowledged, returned or dead."""
 
     topic: str
     group: str

@@ -5,10 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from app import events
+from app.api.principals import Principal
 from app.domains.topics import repository
 from app.domains.topics.errors import forbidden
-from app.domains.topics.facts import Denied
-from app.domains.topics.permissions import BY_ROLE, Operation, Principal, may
+from app.domains.topics.facts import TopicDenied
+from app.domains.topics.permissions import Operation, may
 from app.domains.topics.repository import Connection
 
 Open = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -20,21 +21,33 @@ class Gate:
 
     open: Open
     principal: Principal
+    operation: Operation
 
-    async def ask(self, operation: Operation, topic: str | None) -> None:
-        """Raise Forbidden unless the principal may do this; the denial is written down before it is told."""
-        if operation in BY_ROLE[self.principal.role]:
+    @property
+    def actor(self) -> str:
+        """Who it is, for the audit log."""
+        return self.principal.subject
+
+    async def enter(self, topic: str | None) -> None:
+        """Raise Forbidden unless the principal may do this to the topic."""
+        if may(self.principal, self.operation, topic, ()):
             return  # the common case costs no look at the grants
         async with self.open() as connection:
-            grants = await repository.read_grants(connection, self.principal.name)
-            if may(self.principal, operation, topic, grants):
-                return
-            await repository.write_audit(
-                connection,
-                actor=self.principal.name,
-                action="denied",
-                topic=topic,
-                detail={"operation": operation, "role": self.principal.role},
-            )
-        events.publish(Denied(operation, self.principal.role))
-        raise forbidden(operation)
+            grants = await repository.read_grants(connection, self.principal.subject)
+        if not may(self.principal, self.operation, topic, grants):
+            await deny(self.open, self.principal, self.operation, topic)
+            raise forbidden(self.operation)
+
+
+async def deny(open_: Open, principal: Principal, operation: Operation, topic: str | None) -> None:
+    """Write the denial down, before it is told, and count it."""
+    roles = sorted(principal.roles)
+    async with open_() as connection:
+        await repository.write_audit(
+            connection,
+            actor=principal.subject,
+            action="denied",
+            topic=topic,
+            detail={"operation": operation, "roles": roles},
+        )
+    events.publish(TopicDenied(operation))

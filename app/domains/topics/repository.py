@@ -1,7 +1,7 @@
 """The statements of this application, one function per file in sql/queries/topics. Decides nothing."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -103,6 +103,31 @@ async def fill_topic(connection: Connection, fill: int, *, most: int) -> int | N
         "delivered"
     ]
     return delivered
+
+
+async def find_partitions(
+    connection: Connection, *, every: timedelta
+) -> tuple[int, bool, list[int], set[tuple[int, int]]]:
+    """(the partition in which positions stand, whether it is older than `every`, topic ids, (topic, number) pairs)."""
+    row = (await rows(connection, "find_partitions", {"every": every}))[0]
+    numbers = {tuple(map(int, name.split("_"))) for name in row["partitions"]}
+    return row["current"], row["old"], row["topics"], {(topic, number) for topic, number in numbers}
+
+
+async def add_partition(connection: Connection, topic_id: int, number: int) -> int:
+    """Make one partition of a topic's log; 0 when it was there."""
+    return int((await rows(connection, "add_partition", {"topic_id": topic_id, "number": number}))[0]["added"])
+
+
+async def start_partition(connection: Connection, number: int) -> bool:
+    """Let positions go on in that partition; False when they are there already."""
+    return bool(await rows(connection, "start_partition", {"number": number}))
+
+
+async def drop_partition(connection: Connection, topic_id: int, number: int) -> str:
+    """Drop one partition if its time has come: young, unread or dropped."""
+    params = {"topic_id": topic_id, "number": number}
+    return str((await rows(connection, "drop_partition", params))[0]["outcome"])
 
 
 async def expire_dedup(connection: Connection, *, most: int) -> int:

@@ -128,9 +128,7 @@ async def consume(
 ) -> list[consuming.Delivered]:
     """Claim messages in one transaction with the audit entry."""
     async with connection.transaction():
-        found = await consuming.claim_messages(
-            connection, group, most=most, lease=lease, consumer=consumer
-        )
+        found = await consuming.claim_messages(connection, group, most=most, lease=lease, consumer=consumer)
         if found:
             positions = [one.envelope["position"] for one in found]
             await _note(connection, group, actor, "consume", positions, consumer=consumer)
@@ -271,7 +269,11 @@ async def replay(
             group=group["group_name"],
             detail=detail,
         )
-    return {"fill": fill["id"], **{f"{end}_position": detail[end] for end in ("from", "to")}, "skipped": skipped}
+    return {
+        "fill": fill["id"],
+        **{f"{end}_position": detail[end] for end in ("from", "to")},
+        "skipped": skipped,
+    }
 
 
 async def pause(connection: Connection, group: Row, *, actor: str, paused: bool) -> None:

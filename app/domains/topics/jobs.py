@@ -1,0 +1,25 @@
+"""What a worker process registers for topics: the worked example's consumers, if it is on, and the sweeper's steps."""
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.config import Settings
+from app.database.deadline import BoundedAsyncConnection
+from app.domains.topics import upkeep
+from app.queue.kinds import Registry
+
+Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
+
+
+def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
+    """Add the consumers that this process handles. Own ones come through `add_consumers` in an own registry."""
+
+
+def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:
+    """(name, work, seconds between two runs) for the sweeper."""
+    own = settings.topics
+    return [
+        ("topic-fills", upkeep.fill, own.fill_every_seconds),
+        ("topic-logs", upkeep.keep_logs, own.keep_every_seconds),
+    ]

@@ -1,0 +1,49 @@
+"""Rows of the statements as answers of the endpoints. Decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.domains.topics import schemas
+from app.domains.topics.consuming import Delivered
+from app.domains.topics.repository import Row
+
+
+def topic_state(row: Row, groups: Sequence[Row]) -> schemas.TopicState:
+    """A topic with its groups."""
+    return schemas.TopicState(
+        **{
+            name: row[name]
+            for name in ("topic", "drop_unread", "encrypted", "oldest", "newest", "lost", "created_at")
+        },
+        retention_seconds=row["retention"].total_seconds(),
+        dedup_window_seconds=row["dedup_window"].total_seconds(),
+        groups=[group_state(one) for one in groups],
+    )
+
+
+def group_state(row: Mapping[str, Any]) -> schemas.GroupState:
+    """A group with its lag."""
+    return schemas.GroupState.model_validate({**row, "group": row["group_name"]})
+
+
+def consumed(one: Delivered) -> schemas.ConsumedMessage:
+    """A delivery as a consumer gets it."""
+    envelope = one.envelope
+    return schemas.ConsumedMessage(
+        receipt=one.receipt,
+        message_id=envelope["message_id"],
+        position=envelope["position"],
+        key=envelope["key"],
+        attempt=one.job.attempt,
+        schema_version=envelope["schema_version"],
+        published_at=envelope["published_at"],
+        headers=envelope.get("headers") or {},
+        message=one.body,
+    )
+
+
+def dead_message(row: Row) -> schemas.DeadMessage:
+    """A dead letter as a message."""
+    return schemas.DeadMessage.model_validate(
+        {**row, "group": row["group_name"], "message": row["payload"]}, extra="ignore"
+    )
