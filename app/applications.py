@@ -14,6 +14,7 @@ from app.domains.conversations.analysis import make_analyse
 from app.domains.customers import jobs as customers
 from app.domains.customers.reports import report_for_job
 from app.domains.customers.workflows import Workflow, make_workflows
+from app.domains.topics import jobs as topics
 from app.errors import ConfigurationError
 from app.queue.kinds import Registry
 
@@ -30,7 +31,11 @@ def _register_customers(registry: Registry, *, sessions: Sessions, settings: Set
     customers.register(registry, workflows=workflows, sessions=sessions, settings=settings)
 
 
-REGISTRATIONS: Sequence[Callable[..., None]] = (conversations.register, _register_customers)
+REGISTRATIONS: Sequence[Callable[..., None]] = (
+    conversations.register,
+    _register_customers,
+    topics.register,
+)
 
 
 def make_registry(settings: Settings, sessions: Sessions) -> Registry:

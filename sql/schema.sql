@@ -74,6 +74,48 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.block_job(id bigint, at timestamp with time zone, queue text, priority integer, partition_key text, wakes boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    lane integer := tandem.wake_lane(queue);
+BEGIN
+    PERFORM tandem.block_jobs(ARRAY[id], ARRAY[queue], ARRAY[partition_key], ARRAY[priority]::smallint[], '{0}', '{0}', '{f}',
+                              ARRAY[at], ARRAY[NULL::timestamptz], false);
+    IF wakes THEN
+        PERFORM set_config('tandem.wake_' || lane, '', true);
+        PERFORM tandem.wake_at_commit(lane);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION tandem.block_jobs(ids bigint[], queues text[], partition_keys text[], priorities smallint[], attempts smallint[], crashes smallint[], suspects boolean[], sinces timestamp with time zone[], not_befores timestamp with time zone[], again boolean) RETURNS bigint
+    LANGUAGE plpgsql STRICT
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    WITH input AS MATERIALIZED (
+        SELECT u.id, u.queue, coalesce(u.partition_key, '') AS partition_key, u.priority, u.attempt, u.crashes, u.suspect, u.since,
+               u.not_before, coalesce(q.ordered, false) AS ordered
+        FROM unnest(ids, queues, partition_keys, priorities, attempts, crashes, suspects, sinces, not_befores)
+            AS u(id, queue, partition_key, priority, attempt, crashes, suspect, since, not_before)
+        LEFT JOIN tandem.queue AS q ON q.name = u.queue
+    ), waits AS (
+        INSERT INTO tandem.blocked
+            (queue, partition_key, band, pos, job_id, blocked_at, not_before, priority, attempt, crashes, suspect, waiting_for)
+        SELECT queue, partition_key, CASE WHEN ordered THEN 0 ELSE priority END,
+               CASE WHEN again AND NOT ordered THEN nextval('tandem.job_id') ELSE id END,
+               id, since, not_before, priority, attempt, crashes, suspect, CASE WHEN ordered THEN 'key' ELSE 'limit' END
+        FROM input
+        RETURNING queue, partition_key, band, pos
+    )
+    INSERT INTO tandem.touch (queue, partition_key, band, first)
+    SELECT w.queue, w.partition_key, w.band, min(w.pos) FROM waits AS w GROUP BY w.queue, w.partition_key, w.band;
+    RETURN cardinality(ids);
+END
+$$;
+
 CREATE FUNCTION tandem.check_copy() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -304,9 +346,7 @@ BEGIN
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
     END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
-        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN
-            kind := tandem.refuse_job(kind, queue, priority, partition_key);
-        END IF;
+        IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
         -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
         xid := pg_current_xact_id();
         wakes := current_setting(mark, true) IS DISTINCT FROM xid;
@@ -316,7 +356,9 @@ BEGIN
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
         VALUES (id, at, event_id, priority, queue, kind, partition_key, payload, policy, context);
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
-        VALUES (nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key);
+        SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, wakes, queue, partition_key
+        WHERE NOT EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = queue AND q.managed);
+        IF NOT FOUND THEN PERFORM tandem.block_job(id, at, queue, priority, partition_key, wakes); END IF;
         RETURN id;
     END IF;
     SELECT e.job_id, e.same_body INTO answer FROM tandem.enqueue_jobs(
@@ -338,6 +380,8 @@ CREATE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit'::text) RETURNS 
 DECLARE
     at timestamptz;
     copied bigint[];
+    managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed);
+    waiting bigint;
 BEGIN
     PERFORM tandem.check_copy();
     -- As in enqueue_jobs: first the xid, then clock and positions.
@@ -368,9 +412,12 @@ BEGIN
     ), now AS (
         INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
         SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-        FROM input WHERE coalesce(run_at <= at, true)
+        FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL (managed)
     )
-    SELECT array_agg(i.id) INTO copied FROM input AS i;
+    SELECT (SELECT array_agg(i.id) FROM input AS i), tandem.block_jobs(
+        array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
+        array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
+    INTO copied, waiting FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY (managed);
     TRUNCATE pg_temp.tandem_copy;
     RETURN coalesce(copied, '{}');
 END
@@ -604,11 +651,14 @@ CREATE TABLE tandem.blocked (
     suspect boolean NOT NULL,
     waiting_for text NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    CONSTRAINT blocked_reason CHECK ((waiting_for = ANY (ARRAY['limit'::text, 'key'::text, 'job'::text, 'queue'::text])))
+    lane text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    band smallint NOT NULL,
+    not_before timestamp with time zone,
+    CONSTRAINT blocked_reason CHECK ((waiting_for = ANY (ARRAY['limit'::text, 'key'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02');
 
-COMMENT ON TABLE tandem.blocked IS 'Jobs that wait for a limit, for their key''s turn, or for another job';
+COMMENT ON TABLE tandem.blocked IS 'Jobs of managed queues that wait for admission; key '''' is none, lane a kind under a limit of its own';
 
 CREATE TABLE tandem.done (
     job_id bigint NOT NULL,
@@ -706,10 +756,16 @@ WITH input AS MATERIALIZED (
     INSERT INTO tandem.scheduled
         (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
     SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
+), managed AS MATERIALIZED (
+    SELECT ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed) AS queues
+), now AS (
+    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
+    FROM input WHERE coalesce(run_at <= at, true) AND queue <> ALL ((SELECT m.queues FROM managed AS m)::text[])
 )
-INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
-SELECT nextval('tandem.ready_position'), id, at, priority, 0, 0, false, queue, partition_key
-FROM input WHERE coalesce(run_at <= at, true)
+SELECT tandem.block_jobs(array_agg(id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(0::smallint),
+                         array_agg(0::smallint), array_agg(false), array_agg(at), array_agg(NULL::timestamptz), false)
+FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY ((SELECT m.queues FROM managed AS m)::text[])
 $$;
 
 CREATE FUNCTION tandem.job_circumstances(job bigint) RETURNS TABLE(at timestamp with time zone, place text, queue text, priority smallint, attempt smallint, suspect boolean, alone boolean, since timestamp with time zone, until timestamp with time zone, worker text, detail text, created_at timestamp with time zone, kind text, declared boolean, hooked boolean, partition_key text, paused_at timestamp with time zone, paused_by text, cancel_at timestamp with time zone, cancel_by text, cancel_why text, slots bigint, seen_at timestamp with time zone, held bigint, ahead bigint, failed_at timestamp with time zone, failure text, swept boolean)
@@ -893,6 +949,25 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.take_rate(rate_name text, every interval, burst integer, cost integer) RETURNS TABLE(allowed boolean, at timestamp with time zone, tat timestamp with time zone)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    at := tandem.clock();
+    INSERT INTO tandem.rate AS r (name, tat)
+    SELECT rate_name, at + cost * every WHERE cost <= burst
+    ON CONFLICT (name) DO UPDATE SET tat = greatest(r.tat, at) + cost * every
+    WHERE greatest(r.tat, at) + cost * every <= at + burst * every
+    RETURNING r.tat INTO take_rate.tat;
+    allowed := FOUND;
+    IF NOT allowed THEN
+        tat := coalesce((SELECT r.tat FROM tandem.rate AS r WHERE r.name = rate_name), at);
+    END IF;
+    RETURN NEXT;
+END
+$$;
+
 CREATE FUNCTION tandem.topic_queue(topic text, name text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1064,11 +1139,17 @@ CREATE TABLE tandem.lease (
     suspect boolean NOT NULL,
     alone boolean DEFAULT false NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text COLLATE pg_catalog."C"
+    partition_key text COLLATE pg_catalog."C",
+    slot bigint,
+    kind text COLLATE pg_catalog."C",
+    exempt boolean,
+    charged_ms double precision
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
 
 COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
+
+COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside managed queues';
 
 CREATE VIEW tandem.job_status AS
  SELECT m.job_id,
@@ -1121,8 +1202,8 @@ UNION ALL
     m.attempt,
     m.crashes,
     m.priority,
-    m.partition_key,
-    m.blocked_at AS next_attempt_at,
+    NULLIF(m.partition_key, ''::text) AS partition_key,
+    COALESCE(m.not_before, m.blocked_at) AS next_attempt_at,
     NULL::uuid AS worker,
     NULL::timestamp with time zone AS started_at,
     NULL::timestamp with time zone AS expires_at,
@@ -1546,6 +1627,32 @@ WITH (fillfactor='50');
 
 COMMENT ON TABLE public.workflow_health IS 'The last canary job of each workflow: when it was sent, when it answered, what went wrong';
 
+CREATE SEQUENCE tandem.ready_position
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE tandem.admission (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
+    heard bigint NOT NULL,
+    probed_at timestamp with time zone NOT NULL,
+    clock_ms double precision NOT NULL,
+    mean_ms double precision NOT NULL,
+    slot_floor bigint NOT NULL,
+    due_floor timestamp with time zone NOT NULL,
+    shelves text[] NOT NULL,
+    ranks smallint[] NOT NULL,
+    starts double precision[] NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.admission IS 'What the admission of a queue remembers; the highest seq counts';
+
+COMMENT ON COLUMN tandem.admission.starts IS 'for each shelf and rank the lowest vtime of an eligible turn';
+
 CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -1686,6 +1793,15 @@ CREATE TABLE tandem.cancel_intent (
 
 COMMENT ON TABLE tandem.cancel_intent IS 'Cancel requests: checked by claim, retry, rescue and promotion';
 
+CREATE TABLE tandem.concurrency_limit (
+    name text NOT NULL COLLATE pg_catalog."C",
+    max_running integer NOT NULL,
+    CONSTRAINT concurrency_limit_max_running CHECK ((max_running >= 0)),
+    CONSTRAINT concurrency_limit_name CHECK (((name = 'global'::text) OR (name ~ '^kind:[a-z][a-z0-9_.-]{0,62}$'::text)))
+);
+
+COMMENT ON TABLE tandem.concurrency_limit IS 'Limits over all managed queues: global and of kinds; their rows are locked by admission';
+
 CREATE TABLE tandem.done_0 (
     job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
     token bigint,
@@ -1733,6 +1849,15 @@ CREATE TABLE tandem.done_kept (
     result_expires_at timestamp with time zone,
     CONSTRAINT done_outcome CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'DEAD'::text, 'CANCELLED'::text])))
 );
+
+CREATE TABLE tandem.halted (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    job_id bigint NOT NULL,
+    halted_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE tandem.halted IS 'Keys of ordered queues that stopped behind a dead letter, until it is redriven, purged or passed over';
 
 CREATE TABLE tandem.job_0 (
     id bigint CONSTRAINT job_id_not_null NOT NULL,
@@ -1789,16 +1914,20 @@ CREATE TABLE tandem.job_kept (
 );
 
 CREATE TABLE tandem.key (
-    key text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text NOT NULL COLLATE pg_catalog."C",
     max_running integer,
-    weight real DEFAULT 1 NOT NULL,
-    strict_order boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    weight double precision DEFAULT 1 NOT NULL,
+    exempt boolean DEFAULT false NOT NULL,
+    rate double precision,
+    burst integer,
+    CONSTRAINT key_burst CHECK ((burst > 0)),
     CONSTRAINT key_max_running CHECK ((max_running >= 0)),
+    CONSTRAINT key_rate CHECK ((rate > (0)::double precision)),
     CONSTRAINT key_weight CHECK ((weight > (0)::double precision))
 );
 
-COMMENT ON TABLE tandem.key IS 'A partition key''s limits and weight: locked by admission, never updated by the hot path';
+COMMENT ON TABLE tandem.key IS 'What one partition key of a managed queue has of its own: limit, weight, rate, exemption from the global limit';
 
 CREATE TABLE tandem.kind (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1875,17 +2004,43 @@ CREATE TABLE tandem.queue (
     paused_at timestamp with time zone,
     paused_by text,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    managed boolean DEFAULT false NOT NULL,
+    ordered boolean DEFAULT false NOT NULL,
+    dead_head text DEFAULT 'skip'::text NOT NULL,
+    max_running integer,
+    key_max_running integer,
+    key_rate double precision,
+    key_burst integer DEFAULT 1 NOT NULL,
+    rank_keys boolean DEFAULT false NOT NULL,
+    CONSTRAINT queue_dead_head CHECK ((dead_head = ANY (ARRAY['skip'::text, 'block'::text]))),
+    CONSTRAINT queue_key_burst CHECK ((key_burst > 0)),
+    CONSTRAINT queue_key_max_running CHECK ((key_max_running >= 0)),
+    CONSTRAINT queue_key_rate CHECK ((key_rate > (0)::double precision)),
+    CONSTRAINT queue_max_running CHECK ((max_running >= 0)),
     CONSTRAINT queue_weight CHECK ((weight > (0)::double precision))
 );
 
 COMMENT ON TABLE tandem.queue IS 'Declared queues with their weights; a queue with paused_at is not claimed from';
 
-CREATE SEQUENCE tandem.ready_position
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
+COMMENT ON COLUMN tandem.queue.managed IS 'its jobs wait in blocked and are admitted under limits, order and fairness';
+
+COMMENT ON COLUMN tandem.queue.ordered IS 'strict order: one job of a key at a time, first in first out; a retry keeps its place';
+
+COMMENT ON COLUMN tandem.queue.dead_head IS 'ordered queues: whether a key goes on past a dead letter (skip) or stops (block)';
+
+COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may run at once, unless tandem.key says otherwise';
+
+COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
+
+COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
+
+CREATE TABLE tandem.rate (
+    name text NOT NULL COLLATE pg_catalog."C",
+    tat timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.rate IS 'Rates of requests (GCRA): the theoretical arrival time of each name';
 
 CREATE TABLE tandem.schedule (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -2041,6 +2196,53 @@ CREATE TABLE tandem.topic_loss (
 
 COMMENT ON TABLE tandem.topic_loss IS 'Messages that retention dropped before a group had handled them (topic.drop_unread)';
 
+CREATE TABLE tandem.touch (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    pos bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    band smallint,
+    first bigint,
+    ended integer DEFAULT 0 NOT NULL,
+    ran_ms double precision DEFAULT 0 NOT NULL,
+    charged_ms double precision DEFAULT 0 NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.touch IS 'Says to admission: look at this key. One row per key and transaction that adds to blocked or ends a lease';
+
+COMMENT ON COLUMN tandem.touch.first IS 'the lowest blocked.pos that came, in `band`';
+
+COMMENT ON COLUMN tandem.touch.ended IS 'leases that ended after ran_ms, of which charged_ms had been charged when they were admitted';
+
+CREATE TABLE tandem.turn (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    lane text NOT NULL COLLATE pg_catalog."C",
+    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
+    shelf text NOT NULL COLLATE pg_catalog."C",
+    rank smallint NOT NULL,
+    vtime double precision NOT NULL,
+    eligible boolean NOT NULL,
+    due_at timestamp with time zone,
+    floors bigint[] NOT NULL,
+    lease_floor bigint DEFAULT 0 NOT NULL,
+    mean_ms double precision NOT NULL,
+    tat timestamp with time zone
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.turn IS 'Whose turn it is: one live row per key that waits, written by admission alone, under the lock of its queue';
+
+COMMENT ON COLUMN tandem.turn.seq IS 'grows with each new version: the live one is found from its end, past no dead ones';
+
+COMMENT ON COLUMN tandem.turn.shelf IS 'the kind whose limit its next job counts against, or nothing';
+
+COMMENT ON COLUMN tandem.turn.vtime IS 'run time received so far, in ms by weight: the lowest one is next';
+
+COMMENT ON COLUMN tandem.turn.floors IS 'for each band the lowest blocked.pos that may wait; NULL: nothing waits in it';
+
+COMMENT ON COLUMN tandem.turn.tat IS 'theoretical arrival time of the key''s rate (GCRA)';
+
 CREATE TABLE tandem.unique_key (
     scope text NOT NULL COLLATE pg_catalog."C",
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -2162,6 +2364,9 @@ ALTER TABLE ONLY public.friendship_status
 ALTER TABLE ONLY public.workflow_health
     ADD CONSTRAINT workflow_health_pkey PRIMARY KEY (workflow);
 
+ALTER TABLE ONLY tandem.admission
+    ADD CONSTRAINT admission_pkey PRIMARY KEY (queue, seq);
+
 ALTER TABLE ONLY tandem.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -2184,10 +2389,13 @@ ALTER TABLE ONLY tandem.blocked
     ADD CONSTRAINT blocked_job UNIQUE (job_id);
 
 ALTER TABLE ONLY tandem.blocked
-    ADD CONSTRAINT blocked_pkey PRIMARY KEY (partition_key, priority, pos);
+    ADD CONSTRAINT blocked_pkey PRIMARY KEY (queue, partition_key, lane, band, pos);
 
 ALTER TABLE ONLY tandem.cancel_intent
     ADD CONSTRAINT cancel_intent_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.concurrency_limit
+    ADD CONSTRAINT concurrency_limit_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY tandem.done
     ADD CONSTRAINT done_pkey PRIMARY KEY (job_id);
@@ -2200,6 +2408,9 @@ ALTER TABLE ONLY tandem.done_1
 
 ALTER TABLE ONLY tandem.done_kept
     ADD CONSTRAINT done_kept_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY tandem.halted
+    ADD CONSTRAINT halted_pkey PRIMARY KEY (queue, partition_key);
 
 ALTER TABLE ONLY tandem.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
@@ -2214,7 +2425,7 @@ ALTER TABLE ONLY tandem.job_kept
     ADD CONSTRAINT job_kept_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY tandem.key
-    ADD CONSTRAINT key_pkey PRIMARY KEY (key);
+    ADD CONSTRAINT key_pkey PRIMARY KEY (queue, partition_key);
 
 ALTER TABLE ONLY tandem.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
@@ -2236,6 +2447,9 @@ ALTER TABLE ONLY tandem.message
 
 ALTER TABLE ONLY tandem.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY tandem.rate
+    ADD CONSTRAINT rate_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY tandem.ready
     ADD CONSTRAINT ready_job UNIQUE (job_id);
@@ -2278,6 +2492,12 @@ ALTER TABLE ONLY tandem.topic
 
 ALTER TABLE ONLY tandem.topic
     ADD CONSTRAINT topic_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY tandem.touch
+    ADD CONSTRAINT touch_pkey PRIMARY KEY (queue, pos);
+
+ALTER TABLE ONLY tandem.turn
+    ADD CONSTRAINT turn_pkey PRIMARY KEY (queue, partition_key, lane, seq);
 
 ALTER TABLE ONLY tandem.unique_key
     ADD CONSTRAINT unique_key_pkey PRIMARY KEY (scope, queue, key);
@@ -2339,13 +2559,25 @@ CREATE INDEX done_kept_result_expires_at_idx ON tandem.done_kept USING btree (re
 
 CREATE INDEX lease_expires ON tandem.lease USING btree (expires_at);
 
+CREATE INDEX lease_key_slot ON tandem.lease USING btree (queue, partition_key, slot) WHERE (slot IS NOT NULL);
+
+CREATE INDEX lease_slot ON tandem.lease USING btree (queue, slot) WHERE (slot IS NOT NULL);
+
 CREATE INDEX message_dedup_expires ON tandem.message_dedup USING btree (expires_at);
 
 CREATE INDEX message_published_at ON ONLY tandem.message USING brin (published_at) WITH (pages_per_range='16', autosummarize='on');
 
 CREATE INDEX message_xid ON ONLY tandem.message USING brin (xid) WITH (pages_per_range='16', autosummarize='on');
 
+CREATE INDEX queue_managed ON tandem.queue USING btree (name) WHERE managed;
+
+CREATE INDEX rate_tat ON tandem.rate USING btree (tat);
+
 CREATE INDEX topic_fill_open ON tandem.topic_fill USING btree (id) WHERE (finished_at IS NULL);
+
+CREATE INDEX turn_due ON tandem.turn USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX turn_next ON tandem.turn USING btree (queue, shelf, rank, vtime) WHERE eligible;
 
 CREATE INDEX unique_key_expires ON tandem.unique_key USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 

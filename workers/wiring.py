@@ -8,6 +8,7 @@ from app.config import Settings
 from app.database.engine import make_engine, make_session_factory
 from app.domains.conversations import jobs as conversations
 from app.domains.customers import jobs as customers
+from app.domains.topics import jobs as topics
 from app.observability.metrics import start_worker_metrics
 from workers.leaving import leave_if_hanging
 from workers.supervisor import Supervisor
@@ -19,6 +20,7 @@ def make_reconcilers(settings: Settings) -> list[Reconciler]:
     repairs = [
         *conversations.reconcilers(settings),
         *customers.reconcilers(settings, customer_workflows(settings)),
+        *topics.reconcilers(settings),
     ]
     return [Reconciler(name, repair, every) for name, repair, every in repairs]
 
@@ -27,6 +29,7 @@ def make_supervisor(settings: Settings, url: str, *, sweep: bool = True) -> Supe
     """A worker process of this service; call it inside a running event loop."""
     engine = make_engine(url, name="handlers", settings=settings.database)
     registry = make_registry(settings, make_session_factory(engine))
+    settings = topics.serve_consumers(settings, registry)
     reconcilers = make_reconcilers(settings)
     return Supervisor(settings, url, registry, reconcilers=reconcilers, engine=engine, sweep=sweep)
 

@@ -64,5 +64,5 @@ def _told(error: AppError) -> Response:
     """The error's problem, with the members that the interface names."""
     told = problems.render(error)
     body = json.loads(bytes(told.body)) | {"status": "error", "error": error.message}
-    headers = {name: value for name, value in told.headers.items() if name in ("retry-after", "connection")}
-    return Response(json.dumps(body), told.status_code, headers, problems.MEDIA_TYPE)
+    kept = {name: value for name, value in told.headers.items() if not name.startswith("content-")}
+    return Response(json.dumps(body), told.status_code, kept, problems.MEDIA_TYPE)

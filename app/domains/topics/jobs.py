@@ -23,3 +23,12 @@ def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:
         ("topic-fills", upkeep.fill, own.fill_every_seconds),
         ("topic-logs", upkeep.keep_logs, own.keep_every_seconds),
     ]
+
+
+def serve_consumers(settings: Settings, registry: Registry) -> Settings:
+    """The settings with the queues of every consumer that is registered: nobody has to name them twice."""
+    queues = {kind.name: 1 for kind in registry if kind.name.startswith("topic.")}
+    if not queues:
+        return settings
+    worker = settings.worker.model_copy(update={"queues": {**queues, **settings.worker.queues}})
+    return settings.model_copy(update={"worker": worker})

@@ -116,7 +116,9 @@ async def find_partitions(
 
 async def add_partition(connection: Connection, topic_id: int, number: int) -> int:
     """Make one partition of a topic's log; 0 when it was there."""
-    return int((await rows(connection, "add_partition", {"topic_id": topic_id, "number": number}))[0]["added"])
+    return int(
+        (await rows(connection, "add_partition", {"topic_id": topic_id, "number": number}))[0]["added"]
+    )
 
 
 async def start_partition(connection: Connection, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the sweeper does for topics: deliver history to new groups and replays, keep partitions, let go of what is old."""
+"""What the sweeper does for topics: history for new groups and replays, partitions, letting go of what is old."""
 
 import logging
 from datetime import timedelta

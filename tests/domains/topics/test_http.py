@@ -1,5 +1,6 @@
 """The topics over HTTP: the three endpoints by their exact names, and a consumer written in any language."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -78,10 +79,10 @@ async def test_an_error_of_publish_has_both_forms(api: httpx.AsyncClient) -> Non
 
 async def test_an_idempotency_key_publishes_once(api: httpx.AsyncClient, db_url: str) -> None:
     body = {"topic": TOPIC, "message": {"n": 1}}
-    headers = {"Idempotency-Key": "order-7"}
-    first = await call(api, "/api/v1/queue/publish", body, **headers)
-    assert await call(api, "/api/v1/queue/publish", body, **headers) == first
-    other = await call(api, "/api/v1/queue/publish", body | {"message": {"n": 2}}, 409, **headers)
+    api.headers["Idempotency-Key"] = "order-7"
+    first = await call(api, "/api/v1/queue/publish", body)
+    assert await call(api, "/api/v1/queue/publish", body) == first
+    other = await call(api, "/api/v1/queue/publish", body | {"message": {"n": 2}}, 409)
     assert other["type"] == "urn:tandem:problem:message-conflict"
     assert topics.deliveries(db_url).total() == 1
 
@@ -194,8 +195,6 @@ async def test_topics_and_groups_are_made_and_listed(api: httpx.AsyncClient) -> 
 
 
 async def test_a_long_poll_ends_when_a_message_comes(api: httpx.AsyncClient, db_url: str) -> None:
-    import asyncio
-
     waiting = asyncio.create_task(consume(api, wait_seconds=30))
     await asyncio.sleep(0)
     await asyncio.to_thread(topics.publish, db_url, 1)
