@@ -56,6 +56,18 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.awaited_jobs(job bigint) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT format('job %s', string_agg(format('%s (%s)', d.after_job, coalesce(
+           (SELECT s.status FROM tandem.job_status AS s WHERE s.job_id = d.after_job), 'gone')), ', ' ORDER BY d.after_job)
+           FILTER (WHERE d.number <= 3))
+       || CASE WHEN count(*) > 3 THEN format(' and %s%s more', least(count(*), 1000) - 3, CASE WHEN count(*) > 1000 THEN ' or' END) ELSE '' END
+FROM (SELECT n.after_job, row_number() OVER (ORDER BY n.after_job) AS number
+      FROM (SELECT l.after_job FROM tandem.dependency AS l WHERE l.job_id = $1 LIMIT 1001) AS n) AS d
+$_$;
+
 CREATE FUNCTION tandem.begin_copy() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -311,6 +323,7 @@ BEGIN
         SELECT FROM (SELECT r.job_id FROM tandem.ready AS r WHERE r.job_id >= first AND r.job_id < past
                      UNION ALL SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
                      UNION ALL SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
+                     UNION ALL SELECT w.job_id FROM tandem.dependent AS w WHERE w.job_id >= first AND w.job_id < past
                      UNION ALL SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past) AS m
         WHERE m.job_id <> ALL (survivors)) THEN
         RAISE EXCEPTION 'partition % has unfinished jobs that are not among the survivors', number USING ERRCODE = 'object_in_use';
@@ -506,7 +519,7 @@ CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanatio
     AS $_$
 SELECT r.reason, r.explanation, r.since, r.until
 FROM tandem.job_circumstances($1) AS c
-CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked') AS waits, c.place = 'lease' AS runs,
+CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked', 'dependent') AS waits, c.place = 'lease' AS runs,
                            c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who) AS n
 CROSS JOIN LATERAL (VALUES
     (1, c.place IS NULL AND c.kind IS NULL, 'unknown-job',
@@ -529,6 +542,7 @@ CROSS JOIN LATERAL (VALUES
      c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
      format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
+    (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
      || ' is not due yet', coalesce(c.failed_at, c.created_at), c.until),
@@ -660,6 +674,20 @@ WITH (autovacuum_vacuum_scale_factor='0.02');
 
 COMMENT ON TABLE tandem.blocked IS 'Jobs of managed queues that wait for admission; key '''' is none, lane a kind under a limit of its own';
 
+CREATE TABLE tandem.dependent (
+    job_id bigint NOT NULL,
+    held_at timestamp with time zone NOT NULL,
+    run_at timestamp with time zone,
+    priority smallint NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    on_failure text NOT NULL,
+    CONSTRAINT dependent_on_failure CHECK ((on_failure = ANY (ARRAY['cancel'::text, 'run'::text, 'wait'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.dependent IS 'Jobs that wait for other jobs to end: a membership like ready';
+
 CREATE TABLE tandem.done (
     job_id bigint NOT NULL,
     token bigint,
@@ -734,7 +762,7 @@ COMMENT ON TABLE tandem.scheduled IS 'Jobs that are due later: delayed ones and 
 CREATE FUNCTION tandem.holds_unique_key(scope text, job bigint) RETURNS boolean
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN CASE scope WHEN 'unfinished'::text THEN ((NOT (EXISTS (SELECT FROM tandem.done d WHERE (d.job_id = holds_unique_key.job)))) AND (EXISTS (SELECT FROM tandem.job j WHERE (j.id = holds_unique_key.job)))) WHEN 'pending'::text THEN ((EXISTS (SELECT FROM tandem.ready r WHERE (r.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.scheduled s WHERE (s.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.blocked b WHERE (b.job_id = holds_unique_key.job)))) ELSE true END;
+    RETURN CASE scope WHEN 'unfinished'::text THEN ((NOT (EXISTS (SELECT FROM tandem.done d WHERE (d.job_id = holds_unique_key.job)))) AND (EXISTS (SELECT FROM tandem.job j WHERE (j.id = holds_unique_key.job)))) WHEN 'pending'::text THEN ((EXISTS (SELECT FROM tandem.ready r WHERE (r.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.scheduled s WHERE (s.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.dependent w WHERE (w.job_id = holds_unique_key.job))) OR (EXISTS (SELECT FROM tandem.blocked b WHERE (b.job_id = holds_unique_key.job)))) ELSE true END;
 
 CREATE FUNCTION tandem.insert_jobs(at timestamp with time zone, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[], run_ats timestamp with time zone[], partition_keys text[], event_ids uuid[], policies jsonb[], contexts jsonb[]) RETURNS void
     LANGUAGE sql
@@ -768,6 +796,29 @@ SELECT tandem.block_jobs(array_agg(id), array_agg(queue), array_agg(partition_ke
 FROM input WHERE coalesce(run_at <= at, true) AND queue = ANY ((SELECT m.queues FROM managed AS m)::text[])
 $$;
 
+CREATE SEQUENCE tandem.job_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE FUNCTION tandem.is_dropped(job bigint) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN ((job > 0) AND (to_regclass(('tandem.job_'::text || (job / 100000000))) IS NULL) AND (job <= (SELECT s.last_value FROM tandem.job_id s)));
+
+CREATE FUNCTION tandem.is_enqueued_here(job bigint) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT coalesce((
+    SELECT pg_xact_status((x.near + CASE WHEN x.near - x.ours > 2147483648 THEN -4294967296
+                                         WHEN x.ours - x.near > 2147483648 THEN 4294967296 ELSE 0 END)::text::xid8) = 'in progress'
+    FROM (SELECT c.ours, (c.ours >> 32 << 32) + j.xmin::text::bigint AS near
+          FROM tandem.job AS j, (SELECT pg_current_xact_id()::text::bigint AS ours) AS c WHERE j.id = $1) AS x), false)
+$_$;
+
 CREATE FUNCTION tandem.job_circumstances(job bigint) RETURNS TABLE(at timestamp with time zone, place text, queue text, priority smallint, attempt smallint, suspect boolean, alone boolean, since timestamp with time zone, until timestamp with time zone, worker text, detail text, created_at timestamp with time zone, kind text, declared boolean, hooked boolean, partition_key text, paused_at timestamp with time zone, paused_by text, cancel_at timestamp with time zone, cancel_by text, cancel_why text, slots bigint, seen_at timestamp with time zone, held bigint, ahead bigint, failed_at timestamp with time zone, failure text, swept boolean)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -779,6 +830,8 @@ WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), place AS MATERIALIZED 
            NULL, NULL FROM tandem.scheduled WHERE job_id = $1
     UNION ALL SELECT 'blocked', queue, priority, NULL, attempt, suspect, false, blocked_at, NULL, partition_key, NULL,
            waiting_for FROM tandem.blocked WHERE job_id = $1
+    UNION ALL SELECT 'dependent', queue, priority, NULL, 0, false, false, held_at, NULL, partition_key, NULL,
+           tandem.awaited_jobs(job_id) FROM tandem.dependent WHERE job_id = $1
     UNION ALL SELECT 'lease', queue, priority, NULL, attempt, suspect, alone, claimed_at, expires_at, partition_key,
            worker, NULL FROM tandem.lease WHERE job_id = $1
     UNION ALL SELECT lower(outcome), NULL, NULL, NULL, attempt, NULL, NULL, finished_at, NULL, NULL, worker,
@@ -810,6 +863,34 @@ LEFT JOIN LATERAL (SELECT a.finished_at, a.error_class, a.message FROM tandem.at
                    ORDER BY a.finished_at DESC LIMIT 1) AS t ON true
 $_$;
 
+CREATE FUNCTION tandem.let_go(jobs bigint[], at timestamp with time zone) RETURNS TABLE(job_id bigint, queue text)
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+WITH free AS (
+    DELETE FROM tandem.dependent AS w WHERE w.job_id = ANY (jobs)
+    AND NOT EXISTS (SELECT FROM tandem.dependency AS d WHERE d.job_id = w.job_id)
+    RETURNING w.job_id, w.run_at, w.priority, w.queue, w.partition_key
+), placed AS MATERIALIZED (
+    SELECT f.job_id, f.run_at, f.priority, f.queue, f.partition_key, coalesce(f.run_at <= at, true) AS due,
+           EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = f.queue AND q.managed) AS managed
+    FROM free AS f ORDER BY f.job_id
+), later AS (
+    INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT p.run_at, p.job_id, p.priority, 0, 0, false, p.queue, p.partition_key FROM placed AS p WHERE NOT p.due
+), now AS (
+    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+    SELECT nextval('tandem.ready_position'), p.job_id, at, p.priority, 0, 0, false, p.queue, p.partition_key
+    FROM placed AS p WHERE p.due AND NOT p.managed
+), waits AS MATERIALIZED (
+    SELECT tandem.block_jobs(array_agg(p.job_id), array_agg(p.queue), array_agg(p.partition_key), array_agg(p.priority),
+                             array_agg(0::smallint), array_agg(0::smallint), array_agg(false), array_agg(at),
+                             array_agg(NULL::timestamptz), true)
+    FROM placed AS p WHERE p.due AND p.managed
+)
+SELECT p.job_id, p.queue FROM placed AS p CROSS JOIN waits
+$$;
+
 CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -829,6 +910,8 @@ BEGIN
             UNION SELECT l.job_id FROM tandem.lease AS l WHERE l.job_id >= first AND l.job_id < past
             UNION SELECT c.job_id FROM tandem.scheduled AS c WHERE c.job_id >= first AND c.job_id < past
             UNION SELECT b.job_id FROM tandem.blocked AS b WHERE b.job_id >= first AND b.job_id < past
+            UNION SELECT w.job_id FROM tandem.dependent AS w WHERE w.job_id >= first AND w.job_id < past
+            UNION SELECT n.after_job FROM tandem.dependency AS n WHERE n.after_job >= first AND n.after_job < past
             UNION SELECT d.job_id FROM tandem.done AS d WHERE d.job_id >= first AND d.job_id < past AND d.finished_at > before
         ) AS u LIMIT most + 1) AS s;
     RETURN CASE WHEN cardinality(survivors) <= most THEN survivors END;
@@ -949,6 +1032,39 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.release_dependents(parents bigint[]) RETURNS TABLE(job_id bigint, queue text, doomed boolean)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    affected bigint[];
+    at timestamptz;
+BEGIN
+    PERFORM pg_current_xact_id();
+    at := tandem.clock();
+    SELECT array_agg(DISTINCT d.job_id) INTO affected FROM tandem.dependency AS d WHERE d.after_job = ANY (parents);
+    PERFORM FROM tandem.dependent AS w WHERE w.job_id = ANY (affected) ORDER BY w.job_id FOR UPDATE;
+    DELETE FROM tandem.dependency AS d WHERE d.after_job = ANY (parents) AND (
+        EXISTS (SELECT FROM tandem.done AS e WHERE e.job_id = d.after_job AND e.outcome = 'SUCCEEDED')
+        OR NOT EXISTS (SELECT FROM tandem.dependent AS w WHERE w.job_id = d.job_id AND w.on_failure <> 'run'));
+    RETURN QUERY WITH asked AS (
+        INSERT INTO tandem.cancel_intent (job_id, requested_at, requested_by, reason)
+        SELECT DISTINCT ON (d.job_id) d.job_id, at, 'dependency', format('job %s, which it waited for, is %s', d.after_job,
+               coalesce(e.outcome, 'gone'))
+        FROM tandem.dependency AS d JOIN tandem.dependent AS w ON w.job_id = d.job_id
+        LEFT JOIN tandem.done AS e ON e.job_id = d.after_job
+        WHERE d.after_job = ANY (parents) AND (w.on_failure = 'cancel' OR e.outcome IS DISTINCT FROM 'DEAD')
+        ORDER BY d.job_id, d.after_job
+        ON CONFLICT DO NOTHING)
+    SELECT d.job_id, w.queue, true FROM tandem.dependency AS d JOIN tandem.dependent AS w ON w.job_id = d.job_id
+    LEFT JOIN tandem.done AS e ON e.job_id = d.after_job
+    WHERE d.after_job = ANY (parents) AND (w.on_failure = 'cancel' OR e.outcome IS DISTINCT FROM 'DEAD')
+    GROUP BY 1, 2;
+    RETURN QUERY SELECT l.job_id, l.queue, false FROM tandem.let_go(affected, at) AS l;
+END
+$$;
+
 CREATE FUNCTION tandem.take_rate(rate_name text, every interval, burst integer, cost integer) RETURNS TABLE(allowed boolean, at timestamp with time zone, tat timestamp with time zone)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -996,6 +1112,52 @@ CREATE FUNCTION tandem.uuid7(at timestamp with time zone) RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send((floor((EXTRACT(epoch FROM at) * (1000)::numeric)))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
+
+CREATE FUNCTION tandem.wait_for(job bigint, after bigint[], on_failure text DEFAULT 'cancel'::text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    missing bigint;
+    unmet bigint[];
+BEGIN
+    IF on_failure IS NULL OR on_failure NOT IN ('cancel', 'run', 'wait') THEN
+        RAISE EXCEPTION 'on_failure is cancel, run or wait, not %', on_failure USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT tandem.is_enqueued_here(job) THEN
+        RAISE EXCEPTION 'job % was not enqueued by this transaction: it can no longer be made to wait', job
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Say it when you enqueue the job.';
+    END IF;
+    SELECT u.id INTO missing FROM unnest(after) AS u(id)
+    WHERE NOT EXISTS (SELECT FROM tandem.job AS j WHERE j.id = u.id) AND NOT coalesce(tandem.is_dropped(u.id), false) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'job % shall wait for job %, which does not exist', job, coalesce(missing::text, 'NULL')
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Enqueue and commit it first, or in this transaction.';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(after) AS u(id) WHERE u.id >= job) THEN
+        RAISE EXCEPTION 'job % can only wait for jobs that were enqueued before it', job USING ERRCODE = 'check_violation';
+    END IF;
+    SELECT array_agg(DISTINCT u.id) INTO unmet FROM unnest(after) AS u(id) JOIN tandem.job AS j ON j.id = u.id
+    WHERE NOT EXISTS (SELECT FROM tandem.done AS d WHERE d.job_id = u.id AND d.outcome = 'SUCCEEDED');
+    IF unmet IS NULL THEN
+        RETURN job;
+    END IF;
+    WITH ready AS (
+        DELETE FROM tandem.ready AS r WHERE r.job_id = job RETURNING r.priority, r.queue, r.partition_key, NULL::timestamptz AS run_at
+    ), scheduled AS (
+        DELETE FROM tandem.scheduled AS s WHERE s.job_id = job RETURNING s.priority, s.queue, s.partition_key, s.next_attempt_at
+    ), blocked AS (
+        DELETE FROM tandem.blocked AS b WHERE b.job_id = job RETURNING b.priority, b.queue, nullif(b.partition_key, '') AS partition_key
+    )
+    INSERT INTO tandem.dependent (job_id, held_at, run_at, priority, queue, partition_key, on_failure)
+    SELECT job, tandem.clock(), m.run_at, m.priority, m.queue, m.partition_key, wait_for.on_failure
+    FROM (SELECT priority, queue, partition_key, run_at FROM ready
+          UNION ALL SELECT priority, queue, partition_key, next_attempt_at FROM scheduled
+          UNION ALL SELECT priority, queue, partition_key, NULL FROM blocked) AS m;
+    INSERT INTO tandem.dependency (after_job, job_id) SELECT u.id, job FROM unnest(unmet) AS u(id);
+    RETURN job;
+END
+$$;
 
 CREATE FUNCTION tandem.wake(lanes integer[]) RETURNS integer
     LANGUAGE plpgsql
@@ -1213,6 +1375,27 @@ UNION ALL
     j.created_at,
     j.event_id
    FROM (tandem.blocked m
+     LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
+UNION ALL
+ SELECT m.job_id,
+    j.kind,
+    m.queue,
+    'PENDING'::text AS status,
+    'job'::text AS waiting_for,
+    (0)::smallint AS attempt,
+    (0)::smallint AS crashes,
+    m.priority,
+    m.partition_key,
+    m.held_at AS next_attempt_at,
+    NULL::uuid AS worker,
+    NULL::timestamp with time zone AS started_at,
+    NULL::timestamp with time zone AS expires_at,
+    NULL::timestamp with time zone AS finished_at,
+    NULL::text AS error_class,
+    NULL::text AS reason,
+    j.created_at,
+    j.event_id
+   FROM (tandem.dependent m
      LEFT JOIN tandem.job j ON ((j.id = m.job_id)))
 UNION ALL
  SELECT m.job_id,
@@ -1802,6 +1985,15 @@ CREATE TABLE tandem.concurrency_limit (
 
 COMMENT ON TABLE tandem.concurrency_limit IS 'Limits over all managed queues: global and of kinds; their rows are locked by admission';
 
+CREATE TABLE tandem.dependency (
+    after_job bigint NOT NULL,
+    job_id bigint NOT NULL,
+    CONSTRAINT dependency_order CHECK ((after_job < job_id))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.dependency IS 'What a dependent still waits for: one row per job that has not ended well yet';
+
 CREATE TABLE tandem.done_0 (
     job_id bigint CONSTRAINT done_job_id_not_null NOT NULL,
     token bigint,
@@ -1892,13 +2084,6 @@ CREATE TABLE tandem.job_1 (
 COMMENT ON COLUMN tandem.job_1.policy IS 'this job''s own max_attempts, timeout_s, ... over those of its kind';
 
 COMMENT ON COLUMN tandem.job_1.context IS 'request_id, traceparent and the like: carried along, never interpreted by the queue';
-
-CREATE SEQUENCE tandem.job_id
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
 
 CREATE TABLE tandem.job_kept (
     id bigint CONSTRAINT job_id_not_null NOT NULL,
@@ -2397,6 +2582,12 @@ ALTER TABLE ONLY tandem.cancel_intent
 ALTER TABLE ONLY tandem.concurrency_limit
     ADD CONSTRAINT concurrency_limit_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY tandem.dependency
+    ADD CONSTRAINT dependency_pkey PRIMARY KEY (after_job, job_id);
+
+ALTER TABLE ONLY tandem.dependent
+    ADD CONSTRAINT dependent_pkey PRIMARY KEY (job_id);
+
 ALTER TABLE ONLY tandem.done
     ADD CONSTRAINT done_pkey PRIMARY KEY (job_id);
 
@@ -2532,6 +2723,8 @@ CREATE INDEX attempt_1_job_id_finished_at_idx ON tandem.attempt_1 USING btree (j
 CREATE INDEX attempt_kept_job_id_finished_at_idx ON tandem.attempt_kept USING btree (job_id, finished_at);
 
 CREATE INDEX audit_entry_xid ON tandem.audit_entry USING btree (xid);
+
+CREATE INDEX dependency_job ON tandem.dependency USING btree (job_id);
 
 CREATE INDEX done_dead ON ONLY tandem.done USING btree (finished_at) WHERE (outcome = 'DEAD'::text);
 
