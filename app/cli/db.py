@@ -1,12 +1,15 @@
 """`tandem db`: the database and its schema. The embedded server is started when needed, stopped when not."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.output import Json, answer
 from app.config import CHECKOUT, load_settings
 from app.errors import ConfigurationError, NotFound
+
+if TYPE_CHECKING:
+    from app.config import DatabaseSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,9 +35,49 @@ def upgrade(as_json: Json = False) -> None:
     with database(settings, root=CHECKOUT) as place:
         before = migrate.current(place.url, settings=settings.database)
         after = migrate.upgrade(place.url, settings=settings.database)
+        _arrange(place.url, settings.database, only_if_in_use=True)
     changed = before != after
     text = f"upgraded from {before or 'an empty database'} to {after}" if changed else f"already at {after}"
     answer({"before": before, "after": after, "changed": changed}, text, as_json=as_json)
+
+
+@app.command()
+def roles(as_json: Json = False) -> None:
+    """Make the least-privilege roles of docs/roles.md and their grants; as a superuser the first time. Safe to repeat.
+
+    The roles have no login of their own: CREATE ROLE me LOGIN PASSWORD '...' IN ROLE tandem_worker. Upgrades keep the
+    grants up to date.
+
+    Example: DATABASE_URL=postgresql://postgres@db/app tandem db roles
+    """
+    from app.database.location import database
+
+    settings = load_settings()
+    with database(settings, root=CHECKOUT) as place:
+        made, grants = _arrange(place.url, settings.database)
+    text = f"{grants} grants as docs/roles.md says; " + (
+        f"made {', '.join(made)}" if made else "every role was there"
+    )
+    answer({"made": made, "grants": grants}, text, as_json=as_json)
+
+
+def _arrange(
+    url: str, settings: "DatabaseSettings", *, only_if_in_use: bool = False
+) -> tuple[list[str], int]:
+    """Apply the policy of roles; which roles were made, and how many grants there are."""
+    from app.database import roles as policy
+    from app.database import version
+    from app.database.connect import connect_sync
+
+    with connect_sync(url, name="roles", autocommit=False, settings=settings) as connection:
+        if only_if_in_use and not policy.in_use(connection):
+            return [], 0
+        if version.read(connection) is None:
+            raise ConfigurationError("schema-missing", "the database is empty: run `tandem db upgrade` first")
+        made = policy.apply(connection)
+        count = len(policy.actual(connection))
+        connection.commit()
+    return made, count
 
 
 @app.command()

@@ -1,7 +1,7 @@
 -- tandem.add_partition(number): makes partition `number` (ids from number * 10^8 on) of job, done and attempt.
 -- The tables are made outside the parents' locks and then attached. Answers false where it is there already.
 CREATE OR REPLACE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     parent text;

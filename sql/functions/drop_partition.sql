@@ -2,7 +2,7 @@
 -- default partitions (job_kept, ...), so that one of them never holds back the drop. Waits at most lock_timeout.
 -- A job that came back meanwhile (a redrive) raises object_in_use (55006): nothing is dropped.
 CREATE OR REPLACE FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     first bigint := number * 100000000;

@@ -14,3 +14,8 @@ CREATE TABLE tandem.api_key (
     last_used_at  timestamptz
 );
 COMMENT ON TABLE tandem.api_key IS 'Keys to the HTTP API: the SHA-256 of each secret, never the secret';
+
+-- Tables of partitions belong to the owner, whoever sweeps; and nobody may drop them by accident of a grant on the schema.
+ALTER FUNCTION tandem.add_partition(bigint) SECURITY DEFINER;
+ALTER FUNCTION tandem.drop_partition(bigint, bigint[]) SECURITY DEFINER;
+REVOKE EXECUTE ON FUNCTION tandem.add_partition(bigint), tandem.drop_partition(bigint, bigint[]) FROM PUBLIC;
