@@ -36,7 +36,7 @@ END
 $$;
 
 CREATE FUNCTION tandem.add_partition(number bigint) RETURNS boolean
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
@@ -307,7 +307,7 @@ END
 $$;
 
 CREATE FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) RETURNS bigint
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
 DECLARE
@@ -2861,3 +2861,7 @@ ALTER TABLE ONLY tandem.topic_group
 
 ALTER TABLE ONLY tandem.topic_loss
     ADD CONSTRAINT topic_loss_topic_id_fkey FOREIGN KEY (topic_id) REFERENCES tandem.topic(id) ON DELETE CASCADE;
+
+REVOKE ALL ON FUNCTION tandem.add_partition(number bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) FROM PUBLIC;

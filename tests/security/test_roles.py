@@ -246,7 +246,13 @@ def test_a_producer_enqueues_through_the_functions_and_does_nothing_else(arrange
 
 @pytest.mark.parametrize("role", list(roles.policy()))
 def test_nobody_empties_or_rewrites_what_is_kept_for_audit(arranged: Url, role: str) -> None:
-    kept = ("customer_audit", "customer_usage", "customer_price_lists")
+    kept = (
+        "customer_audit",
+        "customer_usage",
+        "customer_price_lists",
+        "tandem.audit_entry",
+        "tandem.audit_chain",
+    )
     statements = [f"{verb} {name}" for name in kept for verb in ("TRUNCATE", "DELETE FROM")]
     denied(
         arranged(role), *statements, "UPDATE customer_audit SET target = target", "DROP TABLE customer_audit"
