@@ -51,7 +51,6 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.state.guard = Guard(settings)
     app.state.cursors = Cursors(key.get_secret_value() if key is not None else None)
     problems.install(app)
-    openapi.install(app)
     app.add_middleware(Edge)
     app.include_router(conversations)
     app.include_router(publish_router)
@@ -69,7 +68,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
         response_model=None,
         dependencies=[Depends(requires("metrics:read"))],
     )
-    check_routes(app)
+    openapi.install(app, permissions=check_routes(app))
     return app
 
 

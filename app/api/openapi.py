@@ -22,6 +22,13 @@ _OWN_REQUEST_ID: Final = {
     "description": "Kept if it is 1 to 64 letters, digits and . _ -; anything else is replaced",
     "schema": {"type": "string"},
 }
+_SCHEMES: Final = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`tandem keys create`) or a JWT; where authentication is off, nothing is needed",
+    }
+}
 _bodies: set[type[BaseModel]] = set()
 
 
@@ -53,18 +60,22 @@ def _problem(status: int) -> dict[str, Any]:
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": schema}},
     }
-    if status == 503:
+    if status in (429, 503):
         told["headers"] = {
             "Retry-After": {
                 "description": "Seconds to wait before the same call is repeated",
                 "schema": {"type": "integer", "example": RETRY_AFTER_SECONDS},
             }
         }
+    if status in (401, 403):
+        told["headers"] = {
+            "WWW-Authenticate": {"description": "What is asked for", "schema": {"type": "string"}}
+        }
     return told
 
 
-def install(app: FastAPI) -> None:
-    """Let the application's document hold the schemas that `json_body` and `problems` refer to."""
+def install(app: FastAPI, permissions: Mapping[str, str]) -> None:
+    """Let the document hold what routes cannot say themselves; `permissions` by "METHOD path", as auth knows them."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -72,10 +83,11 @@ def install(app: FastAPI) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in _schemas().items():
             schemas.setdefault(name, schema)
-        for operations in document["paths"].values():
-            for operation in operations.values():
+        document["components"].setdefault("securitySchemes", _SCHEMES)
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
                 if "X-Request-ID" not in next(iter(operation["responses"].values())).get("headers", {}):
-                    _complete(operation)
+                    _complete(operation, permissions[f"{method.upper()} {path}"])
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         return document
@@ -83,9 +95,16 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _complete(operation: dict[str, Any], permission: str) -> None:
     """What holds for every call, and what the framework says of errors that are none of ours."""
     responses = operation["responses"]
+    if permission != "public":
+        operation["security"] = [{"bearer": []}]
+        operation["description"] = (
+            f"{operation.get('description', '')}\n\nNeeds the permission {permission}.".strip()
+        )
+        for status, told in problems(401, 403, 429, 503).items():
+            responses.setdefault(str(status), told)
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]
     for status, told in problems(*EVERYWHERE).items():

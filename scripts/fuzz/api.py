@@ -23,7 +23,13 @@ from scripts.chaos_rig.processes import free_port
 from scripts.chaos_rig.server import private_server
 
 PLACE = CHECKOUT / ".tandem" / "fuzz"
-SETTINGS = {"TANDEM_WORKER__LEASE_SECONDS": "5", "TANDEM_SWEEPER__EVERY_SECONDS": "1"}
+SETTINGS = {
+    "TANDEM_WORKER__LEASE_SECONDS": "5",
+    "TANDEM_SWEEPER__EVERY_SECONDS": "1",
+    "TANDEM_API__AUTH": "required",
+    # A check calls without and with a wrong credential, again and again: it wants 401, not 429.
+    "TANDEM_API__FAILURES_PER_MINUTE": "1000000",
+}
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 LEAST_CASES = 200
 MOST_GROWTH_MB = 200.0
@@ -88,7 +94,7 @@ def _judged(options: argparse.Namespace, url: str, place: Path) -> Iterator[dict
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(SEEDS)
             before = psutil.Process(api.pid).memory_info().rss
-            report = _fuzz(options, address, place)
+            report = _fuzz(options, address, place, key=_make_key(url))
             alive = api.poll() is None
             after = psutil.Process(api.pid).memory_info().rss if alive else 0
             row = connection.execute(WRONG).fetchone()
@@ -107,8 +113,7 @@ def _judged(options: argparse.Namespace, url: str, place: Path) -> Iterator[dict
 @contextmanager
 def _running(url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
-    environment = {**os.environ, **SETTINGS, "DATABASE_URL": url, "PYTHONPATH": str(CHECKOUT)}
-    environment.pop("DATABASE_LISTEN_URL", None)
+    environment = _environment(url)
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name, *more in (("api", "--port", str(port)), ("worker",)):
@@ -131,6 +136,19 @@ def _running(url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
                 process.wait()
 
 
+def _environment(url: str) -> dict[str, str]:
+    environment = {**os.environ, **SETTINGS, "DATABASE_URL": url, "PYTHONPATH": str(CHECKOUT)}
+    environment.pop("DATABASE_LISTEN_URL", None)
+    return environment
+
+
+def _make_key(url: str) -> str:
+    """A key that may do everything: what it is refused, it is refused for what it says."""
+    command = [sys.executable, "-m", "app.cli", "keys", "create", "fuzzer", "--role", "admin", "--json"]
+    made = subprocess.run(command, env=_environment(url), cwd=CHECKOUT, capture_output=True, check=True)
+    return str(json.loads(made.stdout)["key"])
+
+
 def _until_ready(address: str, api: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and api.poll() is None:
@@ -143,7 +161,7 @@ def _until_ready(address: str, api: subprocess.Popen[bytes]) -> None:
     raise TimeoutError("the API did not start")
 
 
-def _fuzz(options: argparse.Namespace, address: str, place: Path) -> dict[str, Any]:
+def _fuzz(options: argparse.Namespace, address: str, place: Path, key: str | None = None) -> dict[str, Any]:
     """Run schemathesis; answers what it did and found. Its own report stays in `place`."""
     details = place / "schemathesis.json"
     command = [
@@ -152,6 +170,8 @@ def _fuzz(options: argparse.Namespace, address: str, place: Path) -> dict[str, A
         "--max-time", str(options.seconds), "--seed", str(options.seed), "--continue-on-failure",
         "--request-timeout", "20", "--report", "json", "--report-json-path", str(details),
     ]  # fmt: skip
+    if key is not None:
+        command += ["--header", f"Authorization: Bearer {key}"]
     if options.examples is not None:
         command += ["--max-examples", str(options.examples)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
@@ -161,6 +181,8 @@ def _fuzz(options: argparse.Namespace, address: str, place: Path) -> dict[str, A
         sys.stderr.write((done.stdout + done.stderr).decode(errors="replace")[-3000:])
         return {"cases": 0, "operations": 0, "failures": [], "errors": ["schemathesis did not run"]}
     told = json.loads(details.read_text())
+    if told["operations"] is None:
+        return {"cases": 0, "operations": 0, "failures": [], "errors": told["errors"] or ["no document"]}
     return {
         "cases": told["test_cases"]["generated"],
         "operations": told["operations"]["tested"],
