@@ -2,9 +2,13 @@
 
 from hypothesis import HealthCheck, settings
 
-LONG = {"max_examples": 2000, "stateful_step_count": 100}
 settings.register_profile(
-    "long", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, **LONG
+    "long",
+    max_examples=2000,
+    stateful_step_count=100,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
 )
 
 
