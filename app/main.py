@@ -15,12 +15,13 @@ from app.api.auth import Guard, check_routes, requires
 from app.api.cursor import Cursors
 from app.api.edge import Edge
 from app.api.health import Readiness
-from app.applications import make_registry
+from app.applications import customer_workflows, make_registry
 from app.config import Settings, load_settings
 from app.database import durability
 from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
+from app.domains.customers.router import router as customers
 from app.domains.topics.consume_router import router as consume_router
 from app.domains.topics.router import publish_router, queue_router
 from app.domains.topics.router import router as topics
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     )
     key = settings.api.cursor_key
     app.state.settings = settings
+    app.state.workflows = customer_workflows(settings)
     app.state.guard = Guard(settings)
     app.state.cursors = Cursors(key.get_secret_value() if key is not None else None)
     problems.install(app)
@@ -57,6 +59,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.include_router(queue_router)
     app.include_router(topics)
     app.include_router(consume_router)
+    app.include_router(customers)
     app.include_router(jobs.router)
     app.include_router(schedules.router)
     app.include_router(health.router)

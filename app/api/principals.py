@@ -12,6 +12,7 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
     "operator": frozenset(
         {
             "conversations:read",
+            "customers:read",
             "docs:read",
             "jobs:*",
             "metrics:read",
@@ -28,6 +29,7 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
         {
             "audit:*",
             "conversations:read",
+            "customers:read",
             "docs:read",
             "jobs:read",
             "metrics:read",
@@ -56,7 +58,9 @@ GRANTS: Final[Mapping[str, frozenset[str]]] = {
     ),
     "user": frozenset(
         {
+            "account:*",
             "docs:read",
+            "workflows:*",
         }
     ),
     "monitor": frozenset({"metrics:read"}),

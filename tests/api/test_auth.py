@@ -107,6 +107,7 @@ def test_only_what_probes_ask_is_public() -> None:
     assert {route for route, permission in routes.items() if permission == "public"} == {
         "GET /health/live",
         "GET /health/ready",
+        "GET /health/workflows",
     }
 
 

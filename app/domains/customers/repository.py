@@ -156,10 +156,10 @@ async def read_accepted(connection: Connection, customer_id: str, job_id: int) -
 
 
 async def list_accepted(
-    connection: Connection, customer_id: str, *, before: int, most: int
+    connection: Connection, customer_id: str, *, workflow: str, before: int, most: int
 ) -> list[Accepted]:
-    """A customer's jobs, newest first."""
-    params = {"customer_id": customer_id, "before": before, "most": most}
+    """A customer's jobs of a workflow, newest first."""
+    params = {"customer_id": customer_id, "workflow": workflow, "before": before, "most": most}
     return [Accepted(*row) for row in await _rows(connection, "list_accepted", params)]
 
 
@@ -189,10 +189,10 @@ async def follow_job(
     return rows[0] if rows else None
 
 
-async def read_queue_state(connection: Connection, job_id: int) -> Row | None:
-    """Where the job stands in the queue; None when it is no longer kept."""
-    rows = await _named(connection, "read_queue_state", {"job_id": job_id})
-    return rows[0] if rows else None
+async def read_queue_states(connection: Connection, job_ids: Sequence[int]) -> dict[int, Row]:
+    """Where jobs stand in the queue; those that are no longer kept are left out."""
+    rows = await _named(connection, "read_queue_states", {"job_ids": list(job_ids)})
+    return {row["job_id"]: row for row in rows}
 
 
 # --- telling, auditing --------------------------------------------------------------------------------------

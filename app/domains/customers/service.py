@@ -4,7 +4,7 @@ A submission is one transaction: the job, its row, its line of the ledger and th
 at all.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -20,11 +20,11 @@ from app.domains.customers.keys import share_terms
 from app.domains.customers.messages import refusal
 from app.domains.customers.models import Accepted, Language, QuotaDay, Terms
 from app.domains.customers.priority import Circumstances, Factors, band_of, priority_of
-from app.domains.customers.ratelimit import day_left, refused_headers, seconds_up
+from app.domains.customers.ratelimit import Left, day_left, minute_left, refused_headers, seconds_up
 from app.domains.customers.schemas import SubmitJob
 from app.domains.customers.workflows import Workflow
 from app.errors import Conflict, TooMany
-from app.queue import admin
+from app.queue import admin, rates
 from app.queue.enqueue import enqueue_async
 from app.queue.job import NewJob
 from app.queue.kinds import Registry
@@ -52,7 +52,6 @@ class Submitted:
     terms: Terms
     day: QuotaDay | None = None
     created: bool = True
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 async def meet(connection: Connection, caller: Caller) -> Terms:
@@ -73,6 +72,24 @@ async def meet(connection: Connection, caller: Caller) -> Terms:
             terms = await _move(connection, terms, str(caller.tier))
         await share_terms(connection, terms)
     return terms
+
+
+async def take_rate(connection: Connection, terms: Terms, language: Language) -> Left:
+    """Count one request of the customer's minute, over all processes; what is left of it. Raises TooMany.
+
+    Of its own, before the submission's transaction: a request that is refused later was a request, too.
+    """
+    limit = terms.rate_per_minute
+    answer = await rates.take(connection, f"customer:{terms.customer.customer_id}", limit=limit)
+    left = minute_left(limit, answer.remaining, answer.reset_after)
+    if not answer.allowed:
+        seconds = seconds_up(answer.retry_after)
+        raise TooMany(
+            "rate-limited",
+            refusal("rate-limited", language, limit=limit, seconds=seconds),
+            detail={"headers": refused_headers(language, seconds, left)},
+        )
+    return left
 
 
 async def _move(connection: Connection, terms: Terms, tier: str) -> Terms:
@@ -222,19 +239,20 @@ async def _write(
 
 
 async def find_job(
-    connection: Connection, customer_id: str, job_id: int
+    connection: Connection, customer_id: str, workflow: str, job_id: int
 ) -> tuple[Accepted, dict[str, Any] | None]:
     """A job as accepted and as the queue knows it (None when the queue no longer keeps it). Raises NotFound."""
     accepted = await repository.read_accepted(connection, customer_id, job_id)
-    if accepted is None:
+    if accepted is None or accepted.workflow != workflow:
         raise unknown_job()
-    return accepted, await repository.read_queue_state(connection, job_id)
+    return accepted, (await repository.read_queue_states(connection, [job_id])).get(job_id)
 
 
-async def cancel_job(connection: Connection, registry: Registry, customer_id: str, job_id: int) -> str:
+async def cancel_job(
+    connection: Connection, registry: Registry, customer_id: str, workflow: str, job_id: int
+) -> str:
     """CANCELLED when it waited, REQUESTED when it runs. Raises NotFound for others' jobs, Conflict for ended ones."""
-    if await repository.read_accepted(connection, customer_id, job_id) is None:
-        raise unknown_job()
+    await find_job(connection, customer_id, workflow, job_id)
     try:
         return await admin.cancel_job(
             connection, registry, job_id, by=customer_id, reason="the customer cancelled it"
