@@ -290,7 +290,9 @@ async def change_account(
 async def get_usage(
     terms: TermsDep,
     access: AccessDep,
-    month: Annotated[str | None, Query(description="A month like 2026-11; default: now")] = None,
+    month: Annotated[
+        str | None, Query(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="Like 2026-11; default: now")
+    ] = None,
 ) -> dict[str, Any]:
     """As much as the plan shows: full, monthly, basic or limited."""
     wanted = billing.read_month(month) if month is not None else None
