@@ -224,6 +224,9 @@ class TopicSettings(Group):
     """How often the sweeper carries on with new groups' history and replays."""
     keep_every_seconds: Seconds = 60.0
     """How often partitions of logs are made and dropped, and old message ids forgotten."""
+    seal_every_seconds: Seconds = 1.0
+    audit_folder: Path = CHECKOUT / ".tandem" / "audit"
+    """Where the audit log's signing key and signed heads lie: outside the database, best on another machine."""
 
 
 class LoggingSettings(Group):

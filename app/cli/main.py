@@ -9,7 +9,23 @@ from typing import NoReturn
 import typer
 from typer._completion_classes import completion_init
 
-from app.cli import api, completion, cron, db, dlq, doctor, jobs, keys, modes, queues, sweep, up, worker
+from app.cli import (
+    api,
+    audit,
+    completion,
+    cron,
+    db,
+    dlq,
+    doctor,
+    jobs,
+    keys,
+    modes,
+    queues,
+    sweep,
+    topics,
+    up,
+    worker,
+)
 from app.errors import AppError
 
 # One line per command or group, in the order of the help: `register` adds it to the application.
@@ -24,6 +40,8 @@ COMMANDS = [
     queues.register,
     cron.register,
     dlq.register,
+    topics.register,
+    audit.register,
     doctor.register,
     modes.register,
     completion.register,

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
-from app.domains.topics import upkeep
+from app.domains.topics import audit, upkeep
 from app.queue.kinds import Registry
 
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
@@ -21,6 +21,7 @@ def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:
     own = settings.topics
     return [
         ("topic-fills", upkeep.fill, own.fill_every_seconds),
+        ("audit-seal", lambda connection: audit.seal(connection, own.audit_folder), own.seal_every_seconds),
         ("topic-logs", upkeep.keep_logs, own.keep_every_seconds),
     ]
 

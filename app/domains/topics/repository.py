@@ -1,13 +1,14 @@
 """The statements of this application, one function per file in sql/queries/topics. Decides nothing."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from app.client.encoding import encode_json
+from app.domains.topics.chain import Head
 from app.queue.store import statement
 
 Connection = AsyncConnection[Any]
@@ -186,6 +187,69 @@ async def write_audit(
         "detail": text,
     }
     await connection.execute(statement("topics", "write_audit"), params)
+
+
+async def read_unsealed(connection: Connection) -> list[Row]:
+    """Entries to be chained now, in their order."""
+    return await rows(connection, "read_unsealed", {})
+
+
+async def write_chain(connection: Connection, links: Sequence[tuple[int, int, bytes]]) -> None:
+    """Append (seq, entry id, hash) to the chain."""
+    seqs, entries, hashes = ([link[n] for link in links] for n in range(3))
+    params = {"seqs": seqs, "entry_ids": entries, "hashes": hashes}
+    await connection.execute(statement("topics", "write_chain"), params)
+
+
+async def write_head(connection: Connection, head: Head) -> None:
+    """Write the signed end of a batch."""
+    params = {name: getattr(head, name) for name in ("seq", "hash", "xid_end", "key_id", "signature")}
+    sealed_at = datetime.fromisoformat(head.sealed_at)
+    await connection.execute(statement("topics", "write_head"), {**params, "sealed_at": sealed_at})
+
+
+async def read_heads(connection: Connection, *, after: int, most: int) -> list[Head]:
+    """Signed ends of batches behind a place in the chain."""
+    found = await rows(connection, "read_heads", {"after": after, "most": most})
+    return [
+        Head(
+            row["seq"],
+            bytes(row["hash"]),
+            row["xid_end"],
+            row["sealed_at"].astimezone(UTC).isoformat(),
+            row["key_id"],
+            bytes(row["signature"]),
+        )
+        for row in found
+    ]
+
+
+async def read_chain(connection: Connection, *, after: int, most: int) -> list[Row]:
+    """A stretch of the chain with its entries."""
+    return await rows(connection, "read_chain", {"after": after, "most": most})
+
+
+async def find_unchained(connection: Connection) -> int | None:
+    """An entry that was slipped in after its batch was sealed."""
+    found = await rows(connection, "find_unchained", {})
+    return found[0]["id"] if found else None
+
+
+async def count_audit(connection: Connection, *, since: datetime, until: datetime) -> list[Row]:
+    """What was done by whom to which topic."""
+    return await rows(connection, "count_audit", {"since": since, "until": until})
+
+
+async def write_grant(connection: Connection, principal: str, operation: str, topic: str, *, by: str) -> None:
+    """Grant an operation on a topic."""
+    params = {"principal": principal, "operation": operation, "topic": topic, "by": by}
+    await connection.execute(statement("topics", "write_grant"), params)
+
+
+async def delete_grant(connection: Connection, principal: str, operation: str, topic: str) -> None:
+    """Take a grant back."""
+    params = {"principal": principal, "operation": operation, "topic": topic}
+    await connection.execute(statement("topics", "delete_grant"), params)
 
 
 async def read_grants(connection: Connection, principal: str) -> set[tuple[str, str]]:

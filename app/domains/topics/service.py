@@ -292,6 +292,24 @@ async def pause(connection: Connection, group: Row, *, actor: str, paused: bool)
         )
 
 
+async def grant(
+    connection: Connection, principal: str, operation: str, topic: str, *, actor: str, revoke: bool = False
+) -> None:
+    """Give a grant, or take it back, with the audit entry."""
+    async with connection.transaction():
+        if revoke:
+            await repository.delete_grant(connection, principal, operation, topic)
+        else:
+            await repository.write_grant(connection, principal, operation, topic, by=actor)
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="revoke" if revoke else "grant",
+            topic=topic,
+            detail={"principal": principal, "operation": operation},
+        )
+
+
 async def run_fills(connection: Connection, *, seconds: float = FILL_SECONDS, most: int = FILL_BATCH) -> int:
     """Carry on with every open fill in turn, in transactions of `most` messages, for about `seconds`."""
     end, total = monotonic() + seconds, 0
