@@ -38,7 +38,7 @@ def _all(options: argparse.Namespace) -> int:
     workloads = options.workloads.split(",")
     lines = []
     with benchmark_server() as server:
-        for step in plan(peers, workloads, repeat=options.repeat, quick=options.quick):
+        for step in plan(peers, workloads, repeat=options.repeat, quick=options.quick, long=options.long):
             lines.append(measure(server, step.peer, step.workload, step.options))
             report.show(lines[-1], as_json=options.json)
     report.write(lines, sys.argv[1:], quiet=options.json)
@@ -56,11 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help="how many jobs (W2, W3, W7, W8)")
     parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9); W3: at most")
     parser.add_argument("--rate", type=float, help="jobs per second of W6")
-    parser.add_argument("--variant", help="tandem: W1 job, sql, event, event-2; W2 many, copy")
+    parser.add_argument(
+        "--variant", help="tandem: W1 job, sql, event, event-2; W2 many, copy; scale queues, kinds"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="how often; `all` interleaves")
     parser.add_argument("--json", action="store_true", help="one JSON line per run, nothing else")
     parser.add_argument("--peers", default="tandem,floor", help="`all`: which, by comma")
     parser.add_argument("--workloads", default=",".join(WORKLOADS_IN_ORDER), help="`all`: which, by comma")
+    parser.add_argument(
+        "--long", action="store_true", help="`all`: the forms that take long (W7 with 10 million)"
+    )
     parser.add_argument("--quick", action="store_true", help="`all`: shorter runs")
     return parser
 

@@ -18,7 +18,15 @@ FORMS: dict[str, tuple[Options, ...]] = {
     "W7": (Options(),),
     "W8": (Options(),),
     "W9": (Options(conns=1), Options(conns=10), Options(conns=100)),
+    "scale": (
+        *(Options(workers=workers) for workers in (1, 2, 4, 8)),
+        Options(variant="queues"),
+        Options(variant="kinds"),
+    ),
+    "memory": (Options(),),
 }
+# What takes long: only asked for with --long, instead of the page's form.
+LONG: dict[str, tuple[Options, ...]] = {"W7": (Options(jobs=10_000_000, seconds=60),)}
 QUICK: dict[str, dict[str, float]] = {
     "W1": {"seconds": 3},
     "W2": {"jobs": 20_000},
@@ -30,9 +38,12 @@ QUICK: dict[str, dict[str, float]] = {
     "W7": {"jobs": 300_000, "seconds": 6},
     "W8": {"seconds": 6},
     "W9": {"seconds": 5},
+    "scale": {"jobs": 20_000},
+    "memory": {"jobs": 100_000},
 }
 WORKLOADS_IN_ORDER = tuple(FORMS)
 # What a peer has no part in: the floor has no worker, and the main job over HTTP is Tandem's alone.
+OURS_ALONE = ("W9", "scale", "memory")
 ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
 
 
@@ -45,23 +56,25 @@ class Step:
     options: Options
 
 
-def plan(peers: Sequence[Peer], workloads: Sequence[str], *, repeat: int, quick: bool) -> Iterator[Step]:
+def plan(
+    peers: Sequence[Peer], workloads: Sequence[str], *, repeat: int, quick: bool, long: bool = False
+) -> Iterator[Step]:
     """All runs in order."""
     for workload in workloads:
         for _ in range(repeat):
-            for form in FORMS[workload]:
+            for form in LONG.get(workload, FORMS[workload]) if long else FORMS[workload]:
                 short = {name: int(v) if name == "jobs" else v for name, v in QUICK[workload].items()}
                 options = replace(form, **short) if quick else form  # type: ignore[arg-type]
                 for peer in peers:
                     if takes_part(peer, workload):
-                        variants = peer.variants.get(workload, [None])
+                        variants = [form.variant] if form.variant else peer.variants.get(workload, [None])
                         for variant in variants:
                             yield Step(peer, workload, replace(options, variant=variant))
 
 
 def takes_part(peer: Peer, workload: str) -> bool:
     """Whether a peer has this workload; a peer may leave some out in its peer.toml."""
-    if workload == "W9":
+    if workload in OURS_ALONE:
         return peer.name == "tandem"
     allowed = ONLY.get(peer.name) or peer.workloads
     return not allowed or workload in allowed

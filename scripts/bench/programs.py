@@ -158,7 +158,9 @@ class Programs:
         return sum(worker.facts.get("ran", 0) for worker in self.workers)
 
     def stop_workers(self) -> None:
-        """Let all drain and save."""
+        """Let all drain and save; one that is still starting first gets to where it can hear that."""
+        for worker in self.workers:
+            worker.wait_for("ready", 60)
         for worker in self.workers:
             worker.process.send_signal(signal.SIGTERM)
         for worker in self.workers:

@@ -17,6 +17,8 @@ from scripts.bench.programs import ProgramFailedError, Programs, wait_until
 from scripts.bench.results import Line
 
 EVERY = 0.020
+QUEUES = 1_000
+KINDS = 100
 
 
 @dataclass
@@ -208,6 +210,42 @@ def w7(run: Run) -> None:
     run.line.backlog = run.line.detail["unfinished_at_end"]
 
 
+def scale(run: Run) -> None:
+    """W3 with more worker processes, or spread over a thousand queues or a hundred kinds (the variant)."""
+    jobs, variant = run.options.jobs or 50_000, run.options.variant
+    spread = {"queues": QUEUES, "kinds": KINDS}.get(variant or "", 1)
+    spec: dict[str, Any] = {variant: spread} if variant else {}
+    run.begin()
+    run.preload(jobs, **spec)
+    queues = [f"q{number}" for number in range(spread)] if variant == "queues" else ["default"]
+    run.programs.start_workers(run.options.workers, wait=False, queues=queues)
+    end = run.until_drained(jobs, run.options.seconds or 180.0)
+    starts = run.end()
+    run.line.jobs_s = jobs / (end - starts[0].at) if starts else None
+    if run.line.detail["unfinished_at_end"]:
+        run.line.void = f"{run.line.detail['unfinished_at_end']} jobs left when the time was up"
+
+
+def memory(run: Run) -> None:
+    """A worker's resident memory after each tenth of a million jobs; `ratio` is the end against the second tenth."""
+    jobs = run.options.jobs or 1_000_000
+    part = jobs // 10
+    run.programs.start_workers(run.options.workers)
+    time.sleep(2.0)
+    at_rest = max(worker.rss_mb() for worker in run.programs.workers)
+    run.begin()
+    readings = []
+    for number in range(10):
+        run.programs.produce("bulk", jobs=part, first=number * part)
+        run.until_drained((number + 1) * part, run.options.seconds or 300.0)
+        readings.append(round(max(worker.rss_mb() for worker in run.programs.workers), 1))
+    starts = run.end()
+    run.line.jobs_s = len(starts) / (starts[-1].at - starts[0].at) if len(starts) > 1 else None
+    run.line.ratio = readings[-1] / readings[1]
+    run.line.detail["rss_mb_at_rest"] = at_rest
+    run.line.detail["rss_mb_by_tenth"] = readings
+
+
 def w8(run: Run) -> None:
     """W4 while the same worker drains a second queue flat out."""
     seconds = run.options.seconds or 15.0
@@ -253,4 +291,5 @@ def _pinned(url: str) -> Iterator[None]:
 
 WORKLOADS: dict[str, Callable[[Run], None]] = {
     "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W6r": w6r, "W7": w7, "W8": w8,
+    "scale": scale, "memory": memory,
 }  # fmt: skip

@@ -22,6 +22,7 @@ from scripts.bench.peers.recorder import Payload, Recorder
 from workers.supervisor import Supervisor
 
 KIND = "bench"
+KINDS = 100
 EVENT_TABLE = (
     "CREATE TABLE public.bench_event (id uuid PRIMARY KEY, created_at timestamptz DEFAULT now(), body jsonb)"
 )
@@ -29,6 +30,11 @@ EVENT = "INSERT INTO public.bench_event (id, body) VALUES (%s, %s)"
 EVENT_AND_JOB = """
     WITH written AS (INSERT INTO public.bench_event (id, body) VALUES (%(id)s, %(body)s) RETURNING id)
     SELECT tandem.enqueue('bench', %(body)s::jsonb, event_id => id) FROM written"""
+
+
+def kind_name(number: int) -> str:
+    """The first kind is the only one, unless a workload asks for many."""
+    return f"{KIND}.{number}" if number else KIND
 
 
 class Blocking:
@@ -63,9 +69,11 @@ class Blocking:
 class Client:
     """One connection of a coroutine."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], queue: str, variant: str | None) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], spec: dict[str, Any]) -> None:
+        variant = spec.get("variant")
         self.connection = connection
-        self.queue = queue
+        self.queue = spec.get("queue", "default")
+        self.queues, self.kinds = spec.get("queues"), spec.get("kinds", 1)
         self.send: Any = enqueue_copy_async if variant == "copy" else enqueue_many_async
 
     async def single(self, payload: Payload) -> None:
@@ -74,7 +82,12 @@ class Client:
 
     async def many(self, payloads: list[Payload]) -> None:
         """One call, one transaction."""
-        await self.send(self.connection, [NewJob(KIND, one, queue=self.queue) for one in payloads])
+        await self.send(self.connection, [self._job(one) for one in payloads])
+
+    def _job(self, payload: Payload) -> NewJob:
+        n = payload["n"]
+        queue = f"q{n % self.queues}" if self.queues else self.queue
+        return NewJob(kind_name(n % self.kinds), payload, queue=queue)
 
 
 async def setup(url: str) -> None:
@@ -95,7 +108,7 @@ async def produce(url: str, spec: dict[str, Any]) -> None:
         return
 
     async def open_client() -> Client:
-        return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), queue, spec.get("variant"))
+        return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), spec)
 
     await recorder.produce(spec, open_client)
 
@@ -109,7 +122,8 @@ async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
 
     registry = Registry()
     retry = Retrying(own=RetryPolicy(max_attempts=5, delays=(0.1,)))
-    registry.add(Kind(KIND, handler, payload=dict, retry=retry))
+    for number in range(KINDS):
+        registry.add(Kind(kind_name(number), handler, payload=dict, retry=retry))
     settings = load_settings()
     queues = {"worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1)})}
     supervisor = Supervisor(settings.model_copy(update=queues), url, registry)
