@@ -155,6 +155,16 @@ class ApiSettings(Group):
     jwt: JwtSettings = JwtSettings()
     key_cache_seconds: Seconds = 5.0
     """How long a good API key is believed without looking again: so long may a revoked one still work."""
+    head_seconds: Seconds = 10.0
+    """Within which a request's head must have come; also how long a connection may stay silent before its first."""
+    body_window_seconds: Seconds = 10.0
+    body_bytes_per_second: Annotated[int, Field(ge=0)] = 1024
+    """What a body must bring on average in each window, else the connection ends; 0 lets it be as slow as it likes."""
+    stall_seconds: Seconds = 30.0
+    """How long an answer may wait for a client that does not read."""
+    connections: Count = 2000
+    connections_per_address: Count = 500
+    """A proxy in front is one address: raise it there to what the proxy may hold open."""
     failures_per_minute: Count = 60
     """Wrong credentials from one address, from which on it is answered 429 for the rest of a minute."""
 

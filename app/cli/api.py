@@ -27,6 +27,7 @@ def api(
     import uvicorn
 
     from app.api.auth import mode_of
+    from app.api.server import bounded
     from app.database import durability, version
     from app.database.location import database
     from app.main import create_app
@@ -46,6 +47,7 @@ def api(
             port=settings.api.port,
             log_config=None,
             access_log=False,
+            http=bounded(settings.api),
             server_header=False,
             timeout_graceful_shutdown=int(settings.api.request_seconds) + 1,
         )
