@@ -1065,6 +1065,28 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.start_by(job bigint, deadline timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    told text := to_char(deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+BEGIN
+    IF NOT tandem.is_enqueued_here(job) THEN
+        RAISE EXCEPTION 'job % was not enqueued by this transaction: it can no longer get a deadline', job
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Say it when you enqueue the job.';
+    END IF;
+    IF deadline IS NULL OR NOT isfinite(deadline) OR deadline > tandem.clock() + interval '367 days' THEN
+        RAISE EXCEPTION 'a start deadline is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- In the policy, which a claim brings along: so that claims need not look for deadlines.
+    UPDATE tandem.job AS j SET policy = CASE WHEN jsonb_typeof(j.policy) = 'object' THEN j.policy ELSE '{}' END
+                                        || jsonb_build_object('start_by', told) WHERE j.id = job;
+    INSERT INTO tandem.start_deadline (start_by, job_id) VALUES (deadline, job);
+    RETURN job;
+END
+$$;
+
 CREATE FUNCTION tandem.take_rate(rate_name text, every interval, burst integer, cost integer) RETURNS TABLE(allowed boolean, at timestamp with time zone, tat timestamp with time zone)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2264,6 +2286,14 @@ CREATE TABLE tandem.schedule_tick (
 
 COMMENT ON TABLE tandem.schedule_tick IS 'One row per tick that fired, and the job it made';
 
+CREATE TABLE tandem.start_deadline (
+    start_by timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.start_deadline IS 'Jobs that expire if they have not started by then; a row lives until that time';
+
 CREATE TABLE tandem.topic (
     id integer NOT NULL,
     name text NOT NULL COLLATE pg_catalog."C",
@@ -2659,6 +2689,9 @@ ALTER TABLE ONLY tandem.scheduled
 
 ALTER TABLE ONLY tandem.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (next_attempt_at, job_id);
+
+ALTER TABLE ONLY tandem.start_deadline
+    ADD CONSTRAINT start_deadline_pkey PRIMARY KEY (start_by, job_id);
 
 ALTER TABLE ONLY tandem.topic_consumer
     ADD CONSTRAINT topic_consumer_pkey PRIMARY KEY (group_id, name);

@@ -21,6 +21,7 @@ import psycopg
 from app.context import enter
 from app.database.connect import CONNECTION_LOST
 from app.database.reconnecting import Reconnecting
+from app.queue.expiry import REASON
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind, Registry
 from app.queue.lease import LeaseLost
@@ -41,6 +42,7 @@ OpenConnection = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnectio
 THREADS = "handler"
 CARRIED = ("request_id", "conversation_id", "traceparent")
 """What of a job's context goes into its log lines."""
+EXPIRED = Verdict(Failure("expired", "expired", REASON, ""), None)
 UNKNOWN_KIND_DELAY = timedelta(seconds=30)
 
 
@@ -77,6 +79,9 @@ class Executor:
             return
         if kind is None:
             await self.hand_back([claimed], delay=UNKNOWN_KIND_DELAY)
+            return
+        if claimed.expired(kind.start_within):
+            self.finisher.failed(claimed, 0.0, EXPIRED)
             return
         job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
         key = id(slot)
@@ -134,6 +139,9 @@ class Executor:
             job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
             if claimed.cancelled:
                 self.finisher.cancelled(claimed, 0.0, "cancelled before it started")
+                continue
+            if claimed.expired(kind.start_within):
+                self.finisher.failed(claimed, 0.0, EXPIRED)
                 continue
             try:
                 _ = job.payload

@@ -31,6 +31,7 @@ async def enqueue(
     unique: Unique | None = ...,
     policy: Mapping[str, Any] | None = ...,
     context: Mapping[str, Any] | None = ...,
+    start_by: datetime | None = ...,
     after: Sequence[int] = ...,
     on_failure: OnFailure = ...,
     wake: bool = True,

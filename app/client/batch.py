@@ -27,7 +27,7 @@ def one_job(kind: str | Job, payload: Any, options: dict[str, Any]) -> Job:
 
 def plain_parameters(job: Job) -> dict[str, Any] | None:
     """A job for the statement of one plain job; None when it needs the other one. Raises InvalidInput."""
-    if job.unique is not None or job.run_at is not None or job.after:
+    if job.unique is not None or job.run_at is not None or job.after or job.start_by:
         return None
     payload = job.body()
     if len(payload) > SMALL:
@@ -74,11 +74,12 @@ def parameters(jobs: Sequence[Job], *, wake: bool) -> dict[str, Any]:
 
 
 def enqueue_call(jobs: Sequence[Job], *, wake: bool) -> tuple[Statement, dict[str, Any]]:
-    """The statement for these jobs and its parameters: that of dependents only if there is one. Raises InvalidInput."""
+    """The statement for these jobs and its parameters: another one where jobs wait or expire. Raises InvalidInput."""
     found = parameters(jobs, wake=wake)
-    if not any(job.after for job in jobs):
+    if not any(job.after or job.start_by for job in jobs):
         return ENQUEUE_JOBS, found
     found["afters"] = ["{" + ",".join(map(str, job.after)) + "}" if job.after else None for job in jobs]
+    found["start_bys"] = [job.start_by for job in jobs]
     found["on_failures"] = [job.on_failure for job in jobs]
     return ENQUEUE_AFTER, found
 

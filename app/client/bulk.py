@@ -103,9 +103,9 @@ def _rows(jobs: Iterable[Job]) -> Iterator[tuple[Any, ...]]:
             raise InvalidInput(
                 "unique-key-in-copy", "a job with a unique key cannot go through COPY: use enqueue_many"
             )
-        if job.after:
+        if job.after or job.start_by:
             raise InvalidInput(
-                "after-in-copy", "a job that waits for others cannot go through COPY: use enqueue_many"
+                "after-in-copy", "a job with `after` or `start_by` cannot go through COPY: use enqueue_many"
             )
         yield (
             job.kind,

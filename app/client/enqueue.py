@@ -28,6 +28,7 @@ def enqueue(
     unique: Unique | None = ...,
     policy: Mapping[str, Any] | None = ...,
     context: Mapping[str, Any] | None = ...,
+    start_by: datetime | None = ...,
     after: Sequence[int] = ...,
     on_failure: OnFailure = ...,
     wake: bool = True,

@@ -61,7 +61,8 @@ class Job:
 
     `run_at` needs a time zone and lies at most 366 days ahead; the past means now. `policy` are the job's own
     limits over those of its kind (max_attempts, crash_limit), `context` is carried along for logs and traces
-    (request_id, traceparent). `after` are the ids of jobs that must have succeeded before it may run; when one of
+    (request_id, traceparent). If its first try has not started by `start_by` the job expires: a dead letter of class
+    `expired`. `after` are the ids of jobs that must have succeeded before it may run; when one of
     them dies or is cancelled, `on_failure` decides: cancel this job too, run it all the same, or wait for the
     redrive. Raises InvalidInput.
     """
@@ -76,6 +77,7 @@ class Job:
     unique: Unique | None = None
     policy: Mapping[str, Any] | None = None
     context: Mapping[str, Any] | None = None
+    start_by: datetime | None = None
     after: Sequence[int] = ()
     on_failure: OnFailure = "cancel"
 
@@ -86,7 +88,9 @@ class Job:
         if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
             raise InvalidInput("invalid-priority", f"priority is 0 to 9, not {priority!r}")
         if self.run_at is not None:
-            _check_run_at(self.run_at)
+            _check_time("run_at", self.run_at)
+        if self.start_by is not None:
+            _check_time("start_by", self.start_by)
         if self.partition_key is not None:
             check_key("partition key", self.partition_key)
         _check_types(self)
@@ -130,12 +134,13 @@ def check_key(what: str, key: str) -> None:
         )
 
 
-def _check_run_at(run_at: datetime) -> None:
-    given: object = run_at
+def _check_time(what: str, time: datetime) -> None:
+    given: object = time
+    code = f"invalid-{what.replace('_', '-')}"
     if not isinstance(given, datetime) or given.utcoffset() is None:
-        raise InvalidInput("invalid-run-at", "run_at is a datetime with a time zone")
+        raise InvalidInput(code, f"{what} is a datetime with a time zone")
     if given > datetime.now(UTC) + clock_offset + FURTHEST:
-        raise InvalidInput("invalid-run-at", f"run_at is at most {FURTHEST.days} days ahead")
+        raise InvalidInput(code, f"{what} is at most {FURTHEST.days} days ahead")
 
 
 def _check_types(job: Job) -> None:

@@ -111,7 +111,7 @@ async def redrive_job(
     With `died_at`, the time the caller saw, a job that was redriven and died again meanwhile is left alone. Raises
     NotFound, or Conflict when the job is no such dead letter (any more), or its kind's hook is not known here.
     """
-    async with _flushed(connection):
+    async with flushed(connection):
         if await _redrive(connection, registry, [(job_id, died_at)]):
             return
         found = await read_job(connection, job_id)
@@ -171,7 +171,7 @@ async def _redrive_batch(
 ) -> None:
     """All in one transaction, or, when a hook raises, each in its own."""
     try:
-        async with _flushed(connection):
+        async with flushed(connection):
             report.jobs += await _redrive(connection, registry, deaths)
     except Exception as error:
         if connection.closed:
@@ -189,7 +189,7 @@ async def _redrive(
 ) -> list[int]:
     rows = await AdminStore(connection).redrive_jobs(deaths, hooked_kinds=registry.hooked)
     for row in rows:
-        await _tell(connection, registry, row, "REDRIVEN", error_class=None)
+        await tell_hook(connection, registry, row, "REDRIVEN", error_class=None)
     return [row["job_id"] for row in rows]
 
 
@@ -210,7 +210,7 @@ async def cancel_job(
     Conflict when it has succeeded or is a dead letter.
     """
     store = AdminStore(connection)
-    async with _flushed(connection):
+    async with flushed(connection):
         # Twice: between request and look the job may have moved from one waiting place to another.
         for _ in range(2):
             found = (
@@ -245,7 +245,7 @@ async def settle_cancels(connection: Connection, registry: Registry, *, most: in
 async def _settle_batch(connection: Connection, registry: Registry, jobs: list[int]) -> int:
     """All in one transaction, or, when a hook raises, each in its own."""
     try:
-        async with _flushed(connection):
+        async with flushed(connection):
             await connection.execute(HOOK_PATIENCE)
             ended = await _cancel_waiting(connection, registry, jobs)
             await AdminStore(connection).forget_cancels(jobs)
@@ -270,7 +270,7 @@ async def end_cancelled(connection: Connection, registry: Registry, jobs: list[i
 async def _cancel_waiting(connection: Connection, registry: Registry, job_ids: list[int]) -> list[int]:
     rows = await AdminStore(connection).cancel_waiting(job_ids, hooked_kinds=registry.hooked)
     for row in rows:
-        await _tell(connection, registry, row, "CANCELLED", error_class="cancelled")
+        await tell_hook(connection, registry, row, "CANCELLED", error_class="cancelled")
     return [row["job_id"] for row in rows]
 
 
@@ -291,13 +291,14 @@ async def resume_queue(connection: Connection, queue: str) -> Row:
 
 
 @asynccontextmanager
-async def _flushed(connection: Connection) -> AsyncIterator[None]:
+async def flushed(connection: Connection) -> AsyncIterator[None]:
+    """A transaction whose commit is flushed, whatever the session says."""
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")
         yield
 
 
-async def _tell(
+async def tell_hook(
     connection: Connection, registry: Registry, row: Row, transition: Transition, *, error_class: str | None
 ) -> None:
     """Call the kind's hook, if it has one, inside the transaction that moves the job."""

@@ -4,7 +4,7 @@ Knows nothing of SQL, of how a job runs, or of any domain.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -79,6 +79,28 @@ class ClaimedJob:
         if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
             return None
         return min(limit, MOST_TRIES)
+
+    def expired(self, start_within: float | None) -> bool:
+        """Whether this is a first try that comes after the job's own deadline, or its kind's `start_within` seconds.
+
+        By the database's clock up to the claim, then by ours. What is no time in the policy counts as absent.
+        """
+        own = self.raw_policy is not None and '"start_by"' in self.raw_policy
+        if not own and start_within is None or self.attempt > 1 or self.suspect:
+            return False
+        now = self.claimed_at + timedelta(seconds=monotonic() - self.received_at)
+        if start_within is not None and now > self.ready_at + timedelta(seconds=start_within):
+            return True
+        deadline = self._start_by() if own else None
+        return deadline is not None and now > deadline
+
+    def _start_by(self) -> datetime | None:
+        told = read_mapping(self.raw_policy).get("start_by")
+        try:
+            deadline = datetime.fromisoformat(told) if isinstance(told, str) else None
+        except ValueError:
+            return None
+        return deadline if deadline is not None and deadline.utcoffset() is not None else None
 
     @property
     def context(self) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class Kind:
     are seconds: at the first the handler is told to stop, at the second it is given up (a process is killed).
     `concurrency` bounds how many run at once in one process. With `batch` the handler gets up to so many jobs as a
     list and answers one result, Decision or exception for each. `result_ttl` are the seconds for which results are
-    kept (as long as the job, if None). `hook` runs in the transaction of every change of such a job that its handler
+    kept (as long as the job, if None). A job whose first try has not started `start_within` seconds after it was
+    ready expires. `hook` runs in the transaction of every change of such a job that its handler
     did not make: retry, death, cancel, rescue, redrive.
     """
 
@@ -80,6 +81,7 @@ class Kind:
     retry: Retrying = field(default_factory=Retrying)
     crash_limit: int = 3
     result_ttl: float | None = None
+    start_within: float | None = None
     hook: Hook | None = None
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ class Kind:
             raise ConfigurationError(
                 "invalid-kind", f"kind {self.name!r}: batch is at least 1, and not for processes"
             )
+        if self.start_within is not None and self.start_within <= 0:
+            raise ConfigurationError("invalid-kind", f"kind {self.name!r}: start_within is above 0")
         if self.concurrency is not None and self.concurrency < 1:
             raise ConfigurationError("invalid-kind", f"kind {self.name!r}: concurrency is at least 1")
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from app.errors import InvalidInput
 from app.queue.job import MOST_TRIES
 
-ErrorClass = Literal["temporary", "resource", "network", "auth", "timeout", "permanent", "crash"]
+ErrorClass = Literal["temporary", "resource", "network", "auth", "timeout", "permanent", "crash", "expired"]
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 20_000
 
@@ -52,6 +52,7 @@ CLASS_POLICIES: Mapping[ErrorClass, RetryPolicy] = {
     "auth": NEVER,
     "timeout": RetryPolicy(max_attempts=4),
     "permanent": NEVER,
+    "expired": NEVER,
 }
 """Product page, section 3.6: 3 retries after 2^n s, 5 after 30 s, 3 after 5^n s, none for auth."""
 

@@ -6,6 +6,7 @@ DROP FUNCTION tandem.wait_for;
 DROP FUNCTION tandem.let_go;
 DROP FUNCTION tandem.release_dependents;
 DROP FUNCTION tandem.awaited_jobs;
+DROP FUNCTION tandem.start_by;
 
 CREATE OR REPLACE VIEW tandem.job_status AS
 SELECT m.job_id, j.kind, m.queue, 'PENDING'::text AS status, 'nothing'::text AS waiting_for, m.attempt, m.crashes, m.priority,
@@ -212,7 +213,7 @@ CROSS JOIN LATERAL (VALUES
 WHERE r.holds ORDER BY r.rank
 $$;
 
-DROP TABLE tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
+DROP TABLE tandem.start_deadline, tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
 CREATE TABLE tandem.schedule (
     name          text COLLATE "C" NOT NULL PRIMARY KEY,
     cron          text        NOT NULL,

@@ -88,6 +88,14 @@ SELECT m.job_id, j.kind, j.queue, 'CANCELLED', NULL, m.attempt, NULL, j.priority
        m.worker, m.started_at, NULL, m.finished_at, m.error_class, m.reason, j.created_at, j.event_id
 FROM tandem.done AS m LEFT JOIN tandem.job AS j ON j.id = m.job_id WHERE m.outcome = 'CANCELLED';
 
+-- --- start deadlines ----------------------------------------------------------------------------------------------
+CREATE TABLE tandem.start_deadline (
+    start_by      timestamptz NOT NULL,
+    job_id        bigint      NOT NULL,
+    PRIMARY KEY (start_by, job_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON TABLE tandem.start_deadline IS 'Jobs that expire if they have not started by then; a row lives until that time';
+
 -- --- functions ----------------------------------------------------------------------------------------------------
 
 -- tandem.fire_schedule(name, expected, ticks, next): makes the jobs of these ticks and moves the schedule on to `next`; answers
@@ -301,7 +309,7 @@ $$;
 -- default partitions (job_kept, ...), so that one of them never holds back the drop. Waits at most lock_timeout.
 -- A job that came back meanwhile (a redrive) raises object_in_use (55006): nothing is dropped.
 CREATE OR REPLACE FUNCTION tandem.drop_partition(number bigint, survivors bigint[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     first bigint := number * 100000000;
@@ -345,6 +353,29 @@ SELECT format('job %s', string_agg(format('%s (%s)', d.after_job, coalesce(
        || CASE WHEN count(*) > 3 THEN format(' and %s%s more', least(count(*), 1000) - 3, CASE WHEN count(*) > 1000 THEN ' or' END) ELSE '' END
 FROM (SELECT n.after_job, row_number() OVER (ORDER BY n.after_job) AS number
       FROM (SELECT l.after_job FROM tandem.dependency AS l WHERE l.job_id = $1 LIMIT 1001) AS n) AS d
+$$;
+
+-- tandem.start_by(job, deadline): lets a job that this transaction has just enqueued expire, as a dead letter of class
+-- `expired`, if its first try has not started by then; answers its id.
+CREATE OR REPLACE FUNCTION tandem.start_by(job bigint, deadline timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    told text := to_char(deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+BEGIN
+    IF NOT tandem.is_enqueued_here(job) THEN
+        RAISE EXCEPTION 'job % was not enqueued by this transaction: it can no longer get a deadline', job
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Say it when you enqueue the job.';
+    END IF;
+    IF deadline IS NULL OR NOT isfinite(deadline) OR deadline > tandem.clock() + interval '367 days' THEN
+        RAISE EXCEPTION 'a start deadline is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- In the policy, which a claim brings along: so that claims need not look for deadlines.
+    UPDATE tandem.job AS j SET policy = CASE WHEN jsonb_typeof(j.policy) = 'object' THEN j.policy ELSE '{}' END
+                                        || jsonb_build_object('start_by', told) WHERE j.id = job;
+    INSERT INTO tandem.start_deadline (start_by, job_id) VALUES (deadline, job);
+    RETURN job;
+END
 $$;
 
 -- tandem.job_circumstances(job): one row with all that tandem.explain decides on, whatever the id. Internal.

@@ -59,7 +59,10 @@ def test_the_table_of_errors_names_every_code() -> None:
     }
     made = {
         f"invalid-{what}"
-        for what in ("kind", "queue", "unique-key", "partition-key", "policy", "context", "payload")
+        for what in (
+            *("kind", "queue", "unique-key", "partition-key"),
+            *("policy", "context", "payload", "run-at", "start-by"),
+        )
     }
     made |= {f"{what}-too-large" for what in ("payload", "policy", "context")}
     assert told == found | made

@@ -24,6 +24,7 @@ from app.queue.facts import Swept
 from app.queue.kinds import Registry
 from workers.sweeper.cancels import SettleCancels
 from workers.sweeper.cron import FireSchedules
+from workers.sweeper.deadlines import ExpireJobs
 from workers.sweeper.dependencies import ReleaseDependents
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.leader import Leadership
@@ -59,6 +60,7 @@ def all_steps(registry: Registry, reconcilers: Sequence[Reconciler], settings: S
         FireSchedules(registry, every=min(1.0, settings.every_seconds)),
         PromoteJobs(settled, every=min(0.5, settings.every_seconds), batch=settings.batch),
         ReleaseDependents(registry, every=min(0.25, settings.every_seconds)),
+        ExpireJobs(registry, settled, every=min(1.0, settings.every_seconds)),
         RescueJobs(registry, settled, every=settings.every_seconds),
         SettleCancels(registry, every=settings.every_seconds),
         *(Reconcile(one) for one in reconcilers),

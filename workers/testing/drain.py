@@ -10,8 +10,9 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.schedules import declare_schedules, fire_schedules
 from app.queue.store import Store
+from workers.sweeper.deadlines import ExpireJobs
 from workers.sweeper.dependencies import ReleaseDependents
-from workers.sweeper.step import BEGINNING
+from workers.sweeper.step import BEGINNING, Settled
 from workers.testing.ground import Ground, ground_of, ground_of_async
 from workers.testing.report import DrainReport, read_report
 from workers.testing.runner import Runner, lane_of
@@ -103,6 +104,7 @@ async def _next(
     if due:
         connection = await runner.ground.claiming.get()
         await fire_schedules(connection)
+        await ExpireJobs(registry, Settled()).run_once(connection)
         while (await ReleaseDependents(registry).run_once(connection)).rows:
             pass
         store = Store(connection)
