@@ -20,7 +20,7 @@ def read_stored(raw: str | bytes | bytearray) -> Any:
     """The document, or its own JSON text where it nests deeper than 100 levels or holds a number out of range."""
     text = raw if isinstance(raw, str) else raw.decode()
     try:
-        document = json.loads(text, parse_int=_integer, parse_float=_float)
+        document = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_float)
     except _Unreadable:
         return text
     return text if _too_deep(text) else document
