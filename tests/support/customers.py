@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from app.domains.customers.schemas import SubmitJob
 from app.domains.customers.service import Caller, Submission, Submitted
 from app.domains.customers.workflows import Workflow
 from app.queue.kinds import Registry
+from app.queue.retry import CLASS_POLICIES, Retrying
 from tests.support.conversations import opened_sessions
 from tests.support.supervised import supervised
 from workers.supervisor import Supervisor
@@ -63,6 +65,7 @@ async def working(
     *,
     workflows: Mapping[str, Workflow] | None = None,
     sweep: bool = False,
+    canaries: bool = False,
     **worker: Any,
 ) -> AsyncIterator[Supervisor]:
     """A worker that runs customers' jobs and sends notifications, in this process."""
@@ -70,7 +73,10 @@ async def working(
     async with opened_sessions(url) as sessions:
         registry = registered(sessions, settings, workflows)
         found = customer_workflows(settings)
-        reconcilers = [Reconciler(name, repair, 0.1) for name, repair, _ in jobs.reconcilers(settings, found)]
+        repairs = jobs.reconcilers(settings, found)
+        reconcilers = [
+            Reconciler(name, repair, 0.1) for name, repair, _ in repairs if canaries or "canar" not in name
+        ]
         queues = {"queues": {"customers": 1, "notifications": 1}}
         async with supervised(
             url, registry, sweep=sweep, reconcilers=reconcilers, **{**queues, **worker}
@@ -83,11 +89,19 @@ def registered(
     settings: Settings,
     workflows: Mapping[str, Workflow] | None = None,
 ) -> Registry:
-    """A registry that knows the customers' kinds."""
-    registry = Registry()
+    """A registry that knows the customers' kinds; what fails is tried again at once, as often as ever."""
+    found, registry = Registry(), Registry()
     jobs.register(
-        registry, workflows=workflows or customer_workflows(settings), sessions=sessions, settings=settings
+        found, workflows=workflows or customer_workflows(settings), sessions=sessions, settings=settings
     )
+    for kind in found:
+        policies = dict(CLASS_POLICIES) if kind.retry.own is None else {"network": kind.retry.own}
+        at_once = {
+            name: replace(policy, delays=(0.01,))
+            for name, policy in policies.items()
+            if policy.max_attempts > 1
+        }
+        registry.add(replace(kind, retry=Retrying(by_class=at_once)))
     return registry
 
 
