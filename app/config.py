@@ -51,6 +51,8 @@ class DatabaseSettings(Group):
     idle_in_transaction_timeout_ms: Count = 15000
     backoff_first_seconds: Seconds = 0.1
     backoff_most_seconds: Seconds = 5.0
+    tls: Literal["verify-full", "any"] = "verify-full"
+    """What DATABASE_URL must ask for when it leads over a network; `any` leaves it to the URL."""
     prepared_statements: bool = True
     """Behind a transaction pooler nothing is prepared, whatever this says."""
     pooler: Literal["auto", "none", "transaction"] = "auto"

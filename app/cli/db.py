@@ -48,7 +48,7 @@ def roles(as_json: Json = False) -> None:
     The roles have no login of their own: CREATE ROLE me LOGIN PASSWORD '...' IN ROLE tandem_worker. Upgrades keep the
     grants up to date.
 
-    Example: DATABASE_URL=postgresql://postgres@db/app tandem db roles
+    Example: DATABASE_URL=postgresql://postgres@db/app?sslmode=verify-full tandem db roles
     """
     from app.database.location import database
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import CHECKOUT, Settings
-from app.database import embedded
+from app.database import embedded, transport
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,13 @@ class Location:
 def database(settings: Settings, *, root: Path = CHECKOUT) -> Iterator[Location]:
     """The database for the length of a block; starts the embedded server when DATABASE_URL is not set.
 
-    Raises what `embedded.ensure_running` raises. It opens no connection to a database of somebody else's.
+    Raises what `embedded.ensure_running` raises, and ConfigurationError for a weakly protected address. It opens no
+    connection to a database of somebody else's.
     """
     if settings.database_url is not None:
+        for url in (settings.database_url, settings.database_listen_url):
+            if url is not None:
+                transport.check(url, settings.database)
         yield Location(settings.database_url, settings.database_listen_url or settings.database_url, False)
         return
     with embedded.running(root, settings=settings.database.embedded_settings) as url:

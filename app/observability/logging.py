@@ -1,6 +1,6 @@
 """Log lines on standard error, as JSON for machines or text for people, each with the ids that are bound around it.
 
-Control characters never reach a terminal, and passwords in addresses never reach a log.
+Control characters never reach a terminal, and what looks like a secret never reaches a log.
 """
 
 import json
@@ -15,7 +15,14 @@ from app.context import present
 
 QUIET: Final = ("apscheduler", "httpx", "httpcore", "uvicorn.access", "asyncio")
 """Libraries that log each of their steps: only their warnings are kept."""
-_PASSWORD: Final = re.compile(r"(://[^\s:/@]*:)[^\s@]+@")
+_SECRETS: Final = (
+    re.compile(r"(://[^\s:/@]*:)[^\s@]+(?=@)"),
+    re.compile(r"(password\s*=\s*)(?:'[^']*'|[^\s&'\"]+)", re.IGNORECASE),
+    re.compile(r"(\bBearer\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
+    re.compile(r"(\btandem_[a-z0-9]{12}_)[A-Za-z0-9_-]{43}"),
+    re.compile(r"(\beyJ[A-Za-z0-9_-]{8,}\.)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
+)
+"""Passwords in addresses and connection strings, credentials, API keys (ids stay), tokens (headers stay)."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -32,8 +39,10 @@ def set_up_logging(settings: LoggingSettings, *, stream: TextIO | None = None) -
 
 
 def clean(text: str) -> str:
-    """The text without passwords in addresses."""
-    return _PASSWORD.sub(r"\1***@", text)
+    """The text without what looks like a secret."""
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***", text)
+    return text
 
 
 class JsonFormatter(logging.Formatter):

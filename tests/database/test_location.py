@@ -11,20 +11,26 @@ from app.database.location import database
 
 
 def test_a_given_address_is_used_as_it_is_and_nothing_is_started(tmp_path: Path) -> None:
-    settings = Settings(database_url="postgresql://db/app")
+    settings = Settings(database_url="postgresql://db/app?sslmode=verify-full")
     with database(settings, root=tmp_path) as place:
         assert (place.url, place.listen_url, place.embedded) == (
-            "postgresql://db/app",
-            "postgresql://db/app",
+            "postgresql://db/app?sslmode=verify-full",
+            "postgresql://db/app?sslmode=verify-full",
             False,
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_listening_may_go_another_way(tmp_path: Path) -> None:
-    settings = Settings(database_url="postgresql://pooler/app", database_listen_url="postgresql://direct/app")
+    settings = Settings(
+        database_url="postgresql://pooler/app?sslmode=verify-full",
+        database_listen_url="postgresql://direct/app?sslmode=verify-full",
+    )
     with database(settings, root=tmp_path) as place:
-        assert (place.url, place.listen_url) == ("postgresql://pooler/app", "postgresql://direct/app")
+        assert (place.url, place.listen_url) == (
+            "postgresql://pooler/app?sslmode=verify-full",
+            "postgresql://direct/app?sslmode=verify-full",
+        )
 
 
 @pytest.mark.embedded
