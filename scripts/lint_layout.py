@@ -216,7 +216,8 @@ def store_methods(root: Path) -> set[str]:
     And what is asked for with statement(area, name), where one statement serves several kinds of connections.
     """
     found: set[str] = set()
-    for file in [*(root / "app").rglob("store.py"), *(root / "app").rglob("repository.py")]:
+    stores = ("store.py", "*_store.py", "repository.py")
+    for file in (file for name in stores for file in (root / "app").rglob(name)):
         found |= {node.name for node in functions(ast.parse(file.read_text()))}
     for file in (root / "app").rglob("*.py") if found else ():
         for node in calls(ast.parse(file.read_text())):

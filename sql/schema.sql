@@ -56,6 +56,152 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.admit_jobs(queue_name text, want integer, worker uuid, token bigint, lease interval, thorough boolean, job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[]) RETURNS TABLE(job_id bigint, pos bigint, queue text, priority smallint, attempt smallint, crashes smallint, suspect boolean, partition_key text, ready_at timestamp with time zone, claimed_at timestamp with time zone, kind text, payload text, event_id uuid, policy text, context text, created_at timestamp with time zone, cancelled boolean, finished bigint[], due double precision)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
+BEGIN
+    IF cardinality(job_ids) > 0 THEN
+        finished := tandem.finish_leases(job_ids, tokens, ran_ms, results, ttls);
+    END IF;
+    SELECT m.* INTO q FROM tandem.queue AS m WHERE m.name = queue_name AND m.managed AND m.paused_at IS NULL AND want > 0 FOR NO KEY UPDATE;
+    IF FOUND THEN
+        now := tandem.clock();
+        st := tandem.open_admission(q, now, thorough);
+        FOR pass IN 1..5 LOOP
+            room := tandem.count_room(q, st);
+            st.slot_floor := room.slot_floor;
+            EXIT WHEN least(want - cardinality(ids), room.queue_room) <= 0;
+            got := tandem.admit_pass(q, st, now, least(want - cardinality(ids), room.queue_room), room.global_room, room.kinds,
+                                     room.kind_rooms, worker, token, lease);
+            st := got.st; ids := ids || got.ids; sinces := sinces || got.sinces;
+            EXIT WHEN NOT got.changed;
+        END LOOP;
+        due := tandem.close_admission(q, st, now, cardinality(ids) >= want);
+    ELSIF cardinality(finished) > 0 THEN
+        PERFORM tandem.wake(ARRAY[tandem.wake_lane(queue_name)]);  -- the caller takes no more: let others use what it freed
+    END IF;
+    RETURN NEXT;
+    IF cardinality(ids) > 0 THEN
+        RETURN QUERY SELECT l.job_id, l.slot, l.queue, l.priority, l.attempt, l.crashes, l.suspect, l.partition_key, u.since, l.claimed_at,
+               j.kind, j.payload::text, j.event_id, j.policy::text, j.context::text, j.created_at,
+               EXISTS (SELECT FROM tandem.cancel_intent AS i WHERE i.job_id = l.job_id), NULL::bigint[], NULL::double precision
+        FROM unnest(ids, sinces) WITH ORDINALITY AS u(id, since, ord) JOIN tandem.lease AS l ON l.job_id = u.id AND l.token = token
+        JOIN tandem.job AS j ON j.id = l.job_id ORDER BY u.ord;
+    END IF;
+END
+$$;
+
+CREATE SEQUENCE tandem.ready_position
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE tandem.admission (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
+    heard bigint NOT NULL,
+    probed_at timestamp with time zone NOT NULL,
+    clock_ms double precision NOT NULL,
+    mean_ms double precision NOT NULL,
+    slot_floor bigint NOT NULL,
+    due_floor timestamp with time zone NOT NULL,
+    shelves text[] NOT NULL,
+    ranks smallint[] NOT NULL,
+    starts double precision[] NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.admission IS 'What the admission of a queue remembers; the highest seq counts';
+
+COMMENT ON COLUMN tandem.admission.starts IS 'for each shelf and rank the lowest vtime of an eligible turn';
+
+CREATE TABLE tandem.queue (
+    name text NOT NULL COLLATE pg_catalog."C",
+    weight real DEFAULT 1 NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    managed boolean DEFAULT false NOT NULL,
+    ordered boolean DEFAULT false NOT NULL,
+    dead_head text DEFAULT 'skip'::text NOT NULL,
+    max_running integer,
+    key_max_running integer,
+    key_rate double precision,
+    key_burst integer DEFAULT 1 NOT NULL,
+    rank_keys boolean DEFAULT false NOT NULL,
+    CONSTRAINT queue_dead_head CHECK ((dead_head = ANY (ARRAY['skip'::text, 'block'::text]))),
+    CONSTRAINT queue_key_burst CHECK ((key_burst > 0)),
+    CONSTRAINT queue_key_max_running CHECK ((key_max_running >= 0)),
+    CONSTRAINT queue_key_rate CHECK ((key_rate > (0)::double precision)),
+    CONSTRAINT queue_max_running CHECK ((max_running >= 0)),
+    CONSTRAINT queue_weight CHECK ((weight > (0)::double precision))
+);
+
+COMMENT ON TABLE tandem.queue IS 'Declared queues with their weights; a queue with paused_at is not claimed from';
+
+COMMENT ON COLUMN tandem.queue.managed IS 'its jobs wait in blocked and are admitted under limits, order and fairness';
+
+COMMENT ON COLUMN tandem.queue.ordered IS 'strict order: one job of a key at a time, first in first out; a retry keeps its place';
+
+COMMENT ON COLUMN tandem.queue.dead_head IS 'ordered queues: whether a key goes on past a dead letter (skip) or stops (block)';
+
+COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may run at once, unless tandem.key says otherwise';
+
+COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
+
+COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
+
+CREATE FUNCTION tandem.admit_pass(q tandem.queue, INOUT st tandem.admission, now timestamp with time zone, want bigint, global_room bigint, kinds text[], kind_rooms bigint[], worker uuid, token bigint, lease interval, OUT ids bigint[], OUT sinces timestamp with time zone[], OUT changed boolean) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE turns record;
+BEGIN
+    WITH chosen AS MATERIALIZED (
+        SELECT c.partition_key, c.lane, c.job_id, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.misplaced, c.taken
+        FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
+    ), locked AS MATERIALIZED (
+        SELECT b.ctid AS tid, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id WHERE c.taken FOR UPDATE OF b SKIP LOCKED
+    ), gone AS (
+        DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
+        RETURNING b.job_id, b.partition_key, b.lane, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect,
+                  l.kind, l.start, l.vtime, l.step, l.mean_ms, l.tat, l.every, l.exempt
+    ), leased AS (
+        INSERT INTO tandem.lease (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue,
+                                  partition_key, slot, kind, exempt, charged_ms)
+        SELECT g.job_id, token, worker, now, now + lease, g.priority, g.attempt + 1, g.crashes, g.suspect, q.name,
+               nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
+        ON CONFLICT (job_id) DO NOTHING
+    ), sorted AS (
+        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
+        RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
+    ), behind AS (
+        SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
+               greatest(max(tat), now) + count(*) * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
+        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
+        WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
+        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL,
+                         tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
+    )
+    SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
+           array_agg(b.tat) AS tats, array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) AS firsts,
+           (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
+           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces,
+           (SELECT max(g.vtime) FROM gone AS g) AS clock
+    INTO turns FROM behind AS b;
+    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL;
+    st.clock_ms := greatest(st.clock_ms, turns.clock);
+    IF changed THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
+END
+$$;
+
 CREATE FUNCTION tandem.awaited_jobs(job bigint) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -106,6 +252,7 @@ CREATE FUNCTION tandem.block_jobs(ids bigint[], queues text[], partition_keys te
     LANGUAGE plpgsql STRICT
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_column
 BEGIN
     WITH input AS MATERIALIZED (
         SELECT u.id, u.queue, coalesce(u.partition_key, '') AS partition_key, u.priority, u.attempt, u.crashes, u.suspect, u.since,
@@ -143,6 +290,38 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.choose_jobs(q tandem.queue, st tandem.admission, now timestamp with time zone, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]) RETURNS TABLE(partition_key text, lane text, job_id bigint, pos bigint, kind text, start double precision, vtime double precision, step double precision, mean_ms double precision, tat timestamp with time zone, every interval, exempt boolean, misplaced boolean, taken boolean)
+    LANGUAGE sql STABLE
+    AS $$
+WITH open AS MATERIALIZED (
+    SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys
+    FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
+), allowed AS MATERIALIZED (
+    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, r.every, coalesce(k.exempt, false) AS exempt,
+           o.mean_ms / r.weight AS step,
+           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 2 END, r.most - n.live,
+               floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, now)) / extract(epoch FROM r.every))))::bigint AS most
+    FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
+    CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
+    CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
+), offered AS (
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, b.kind,
+           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND b.kind = ANY (kinds) AS misplaced
+    FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
+), ranked AS (
+    SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
+           x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.pos) AS of_kind,
+           count(o.job_id) OVER turn AS nth, count(o.job_id) FILTER (WHERE NOT o.exempt) OVER turn AS counts
+    FROM offered AS o LEFT JOIN unnest(kinds, kind_rooms) AS x(kind, room) ON x.kind = o.kind
+    WINDOW turn AS (ORDER BY o.rank DESC, o.start, o.pos, o.partition_key ROWS UNBOUNDED PRECEDING)
+)
+SELECT r.partition_key, r.lane, r.job_id, r.pos, r.kind, r.start, r.vtime, r.step, r.mean_ms, r.tat, r.every, r.exempt,
+       coalesce(r.misplaced, false),
+       r.job_id IS NOT NULL AND r.misplaced IS NOT TRUE AND r.nth <= want AND (r.exempt OR coalesce(r.counts <= global_room, true))
+       AND coalesce(r.of_kind <= r.room, true)
+FROM ranked AS r
+$$;
+
 CREATE FUNCTION tandem.claim_message_ids(topic_id integer, until timestamp with time zone, at timestamp with time zone, payloads jsonb[], keys text[], ids uuid[], places bigint[], message_ids uuid[], dedup_keys text[], OUT owners uuid[], OUT places_of bigint[], OUT same boolean[]) RETURNS record
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -170,9 +349,102 @@ SELECT array_agg(coalesce(h.message_id, i.id) ORDER BY i.ord), array_agg(coalesc
 FROM input AS i LEFT JOIN held AS h ON h.id = i.name
 $$;
 
+CREATE FUNCTION tandem.clear_limit(target text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    place text := substr(target, strpos(target || ':', ':') + 1);
+    key text := substr(place, strpos(place || '/', '/') + 1);
+    found_one boolean;
+BEGIN
+    IF target LIKE 'queue:%' THEN
+        UPDATE tandem.queue AS q SET max_running = NULL WHERE q.name = place AND q.max_running IS NOT NULL;
+        found_one := FOUND;
+        PERFORM tandem.recheck_keys(place, '') WHERE found_one;
+    ELSIF target LIKE 'key:%' THEN
+        DELETE FROM tandem.key AS k WHERE k.queue = split_part(place, '/', 1) AND k.partition_key = key;
+        found_one := FOUND;
+        PERFORM tandem.recheck_keys(split_part(place, '/', 1), key) WHERE found_one;
+    ELSE
+        DELETE FROM tandem.concurrency_limit AS c WHERE c.name = target;
+        found_one := FOUND;
+        PERFORM tandem.recheck_keys(q.name, '') FROM tandem.queue AS q WHERE q.managed AND found_one;
+    END IF;
+    RETURN found_one;
+END
+$$;
+
 CREATE FUNCTION tandem.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     RETURN (clock_timestamp() + COALESCE((NULLIF(current_setting('tandem.clock_offset'::text, true), ''::text))::interval, '00:00:00'::interval));
+
+CREATE FUNCTION tandem.close_admission(q tandem.queue, st tandem.admission, now timestamp with time zone, is_full boolean) RETURNS double precision
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    before bigint := st.seq;
+BEGIN
+    -- The lowest live turn of each shelf: whatever lies below it is dead, and is never walked over again.
+    SELECT array_agg(a.shelf), array_agg(a.rank), array_agg(coalesce((
+               SELECT t.vtime FROM tandem.turn AS t
+               WHERE t.queue = q.name AND t.shelf = a.shelf AND t.rank = a.rank AND t.eligible AND t.vtime >= a.start
+               ORDER BY t.vtime LIMIT 1), 'infinity'))
+    INTO st.shelves, st.ranks, st.starts FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start);
+    st.shelves := coalesce(st.shelves, '{}'); st.ranks := coalesce(st.ranks, '{}'); st.starts := coalesce(st.starts, '{}');
+    INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
+    VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts);
+    DELETE FROM tandem.admission AS a WHERE a.queue = q.name AND a.seq = before;
+    IF is_full AND EXISTS (SELECT FROM unnest(st.starts) AS s WHERE s < 'infinity') THEN
+        PERFORM tandem.wake(ARRAY[tandem.wake_lane(q.name)]);
+    END IF;
+    RETURN (SELECT extract(epoch FROM min(t.due_at) - now) FROM tandem.turn AS t WHERE t.queue = q.name AND t.due_at > st.due_floor);
+END
+$$;
+
+CREATE FUNCTION tandem.count_leases(queue_name text, key text, floor bigint, most integer) RETURNS TABLE(live bigint, lease_floor bigint)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT count(*), coalesce(min(l.slot), floor) FROM tandem.lease AS l
+WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.slot >= floor
+$$;
+
+CREATE FUNCTION tandem.count_room(q tandem.queue, st tandem.admission, OUT queue_room bigint, OUT global_room bigint, OUT kinds text[], OUT kind_rooms bigint[], OUT slot_floor bigint) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    global_limit integer;
+    limits integer[];
+BEGIN
+    slot_floor := st.slot_floor;
+    PERFORM FROM tandem.concurrency_limit AS c ORDER BY c.name FOR NO KEY UPDATE;
+    SELECT min(c.max_running) FILTER (WHERE c.name = 'global'), array_agg(substr(c.name, 6) ORDER BY c.name) FILTER (WHERE c.name <> 'global'),
+           array_agg(c.max_running ORDER BY c.name) FILTER (WHERE c.name <> 'global')
+    INTO global_limit, kinds, limits FROM tandem.concurrency_limit AS c;
+    IF q.max_running IS NULL AND global_limit IS NULL AND kinds IS NULL THEN
+        RETURN;
+    END IF;
+    WITH place AS MATERIALIZED (
+        SELECT m.name, CASE WHEN m.name = q.name THEN st.slot_floor ELSE coalesce((
+                   SELECT a.slot_floor FROM tandem.admission AS a WHERE a.queue = m.name ORDER BY a.seq DESC LIMIT 1), 0) END AS floor
+        FROM tandem.queue AS m WHERE m.managed AND (m.name = q.name OR global_limit IS NOT NULL OR kinds IS NOT NULL)
+    ), live AS MATERIALIZED (
+        SELECT p.name, l.kind, l.exempt, l.slot FROM place AS p CROSS JOIN LATERAL (
+            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.slot >= p.floor) AS l
+    )
+    SELECT q.max_running - count(*) FILTER (WHERE l.name = q.name), global_limit - count(*) FILTER (WHERE NOT l.exempt),
+           coalesce(min(l.slot) FILTER (WHERE l.name = q.name), (SELECT p.last_value FROM tandem.ready_position AS p)),
+           (SELECT array_agg(u.most - (SELECT count(*) FROM live AS x WHERE x.kind = u.kind) ORDER BY u.ord)
+            FROM unnest(kinds, limits) WITH ORDINALITY AS u(kind, most, ord))
+    INTO queue_room, global_room, slot_floor, kind_rooms FROM live AS l;
+END
+$$;
+
+CREATE FUNCTION tandem.covers(floors bigint[], firsts bigint[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN (NOT (EXISTS (SELECT FROM UNNEST(covers.floors, covers.firsts) u(floor, first) WHERE ((u.first IS NOT NULL) AND COALESCE((u.floor > u.first), true)))));
 
 CREATE FUNCTION tandem.create_topic(name text, retention interval DEFAULT '7 days'::interval, dedup_window interval DEFAULT '1 day'::interval, drop_unread boolean DEFAULT false, encrypted boolean DEFAULT false, created_by text DEFAULT NULL::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -620,6 +892,48 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.find_heads(queue_name text, key text, lane_name text, floors bigint[], firsts bigint[]) RETURNS TABLE(heads bigint[], best integer)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT array_agg(h.head ORDER BY g.band), max(g.band) FILTER (WHERE h.head IS NOT NULL)
+FROM generate_series(0, 9) AS g(band)
+LEFT JOIN LATERAL (
+    SELECT b.pos AS head FROM tandem.blocked AS b
+    WHERE b.queue = queue_name AND b.partition_key = key AND b.lane = lane_name AND b.band = g.band
+      AND b.pos >= least(floors[g.band + 1], firsts[g.band + 1])
+    ORDER BY b.pos LIMIT 1) AS h ON true
+$$;
+
+CREATE FUNCTION tandem.finish_leases(job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[]) RETURNS bigint[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    finished bigint[];
+BEGIN
+    WITH input AS MATERIALIZED (
+        SELECT u.job_id, u.token, u.ran_ms, u.result, u.ttl
+        FROM unnest(job_ids, tokens, ran_ms, results, ttls) AS u(job_id, token, ran_ms, result, ttl) ORDER BY u.job_id
+    ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
+        DELETE FROM tandem.lease AS l USING input AS i
+        WHERE l.job_id = i.job_id AND l.token = i.token
+        RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
+    ), told AS (
+        INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+        SELECT g.queue, coalesce(g.partition_key, ''), count(*), sum(g.ran_ms), sum(g.charged_ms)
+        FROM gone AS g WHERE g.slot IS NOT NULL GROUP BY 1, 2
+    ), closed AS (
+        INSERT INTO tandem.done (job_id, token, worker, started_at, finished_at, attempt, outcome, result, result_expires_at)
+        SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, 'SUCCEEDED', g.result::jsonb,
+               c.at + g.ttl * interval '1 s'
+        FROM gone AS g CROSS JOIN clock AS c
+        RETURNING job_id
+    )
+    SELECT coalesce(array_agg(c.job_id), '{}') INTO finished FROM closed AS c;
+    RETURN finished;
+END
+$$;
+
 CREATE FUNCTION tandem.fire_schedule(name text, expected timestamp with time zone, ticks timestamp with time zone[], next timestamp with time zone) RETURNS TABLE(tick timestamp with time zone, job_id bigint)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -653,6 +967,64 @@ $$;
 CREATE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partition_key text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (((kind COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(kind) <= 63) AND ((queue COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(queue) <= 63) AND ((priority >= 0) AND (priority <= 9)) AND COALESCE(((length(partition_key) >= 1) AND (length(partition_key) <= 255)), true));
+
+CREATE FUNCTION tandem.head_waits(q tandem.queue, key text, lane_name text, heads bigint[], tat timestamp with time zone, every interval, burst integer, at timestamp with time zone) RETURNS TABLE(due_at timestamp with time zone, halted boolean, kind text)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT nullif(greatest(tat - (burst - 1) * every, h.not_before, at), at),
+       q.ordered AND EXISTS (SELECT FROM tandem.halted AS s WHERE q.ordered AND s.queue = q.name AND s.partition_key = key), h.kind
+FROM (SELECT 1) AS one LEFT JOIN LATERAL (
+    SELECT b.not_before, j.kind FROM tandem.blocked AS b JOIN tandem.job AS j ON j.id = b.job_id
+    WHERE q.ordered AND key <> '' AND b.queue = q.name AND b.partition_key = key AND b.lane = lane_name AND b.band = 0
+      AND b.pos = heads[1]) AS h ON true
+$$;
+
+CREATE FUNCTION tandem.hear_touches(q tandem.queue, st tandem.admission, at timestamp with time zone, thorough boolean, limited text[]) RETURNS tandem.admission
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    probes boolean := thorough OR at - st.probed_at > interval '0.2 s' OR st.probed_at > at;
+    start bigint := CASE WHEN probes THEN coalesce((SELECT max(f.floor) FROM tandem.lane_floor AS f
+                                                    WHERE f.queue = q.name AND f.priority = -1), 0) ELSE st.heard END;
+    lanes text[] := ARRAY(SELECT DISTINCT s FROM unnest(st.shelves || ''::text) AS s WHERE NOT q.ordered OR s = '');
+    said record;
+BEGIN
+    WITH gone AS (
+        DELETE FROM tandem.touch AS t
+        USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
+        WHERE t.ctid = f.tid
+        RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
+    ), by_key AS (
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged,
+               bool_or(g.first IS NULL) AS asks, tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) AS firsts
+        FROM gone AS g GROUP BY g.partition_key
+    ), turns AS (
+        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight
+        FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
+        LEFT JOIN LATERAL (
+            SELECT t.vtime, t.mean_ms, t.tat, t.floors FROM tandem.turn AS t
+            WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
+        LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
+        WHERE k.asks OR t.floors IS NULL OR NOT tandem.covers(t.floors, k.firsts)
+    )
+    SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
+               t.vtime, CASE WHEN t.floors <> array_fill(NULL::bigint, '{10}') THEN st.clock_ms - 5000 ELSE st.clock_ms END,
+               (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
+           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.ran, t.ended)) AS means, array_agg(t.tat) AS tats,
+           array_agg(CASE WHEN t.lane = '' THEN t.firsts ELSE array_fill(NULL::bigint, '{10}') END) AS firsts,
+           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard,
+           (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
+    INTO said FROM turns AS t;
+    st.heard := greatest(st.heard, said.last + 1);
+    st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
+    st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
+    IF said.keys IS NULL THEN
+        RETURN st;
+    END IF;
+    RETURN tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
+END
+$$;
 
 CREATE TABLE tandem.blocked (
     partition_key text NOT NULL COLLATE pg_catalog."C",
@@ -863,6 +1235,30 @@ LEFT JOIN LATERAL (SELECT a.finished_at, a.error_class, a.message FROM tandem.at
                    ORDER BY a.finished_at DESC LIMIT 1) AS t ON true
 $_$;
 
+CREATE TABLE tandem.key (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    max_running integer,
+    weight double precision DEFAULT 1 NOT NULL,
+    exempt boolean DEFAULT false NOT NULL,
+    rate double precision,
+    burst integer,
+    CONSTRAINT key_burst CHECK ((burst > 0)),
+    CONSTRAINT key_max_running CHECK ((max_running >= 0)),
+    CONSTRAINT key_rate CHECK ((rate > (0)::double precision)),
+    CONSTRAINT key_weight CHECK ((weight > (0)::double precision))
+);
+
+COMMENT ON TABLE tandem.key IS 'What one partition key of a managed queue has of its own: limit, weight, rate, exemption from the global limit';
+
+CREATE FUNCTION tandem.key_terms(q tandem.queue, k tandem.key, partition_key text) RETURNS TABLE(most integer, every interval, burst integer, weight double precision)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT CASE WHEN partition_key <> '' THEN least(coalesce(k.max_running, q.key_max_running), CASE WHEN q.ordered THEN 1 END) END,
+       CASE WHEN partition_key <> '' THEN interval '1 s' / coalesce(k.rate, q.key_rate) END,
+       coalesce(k.burst, q.key_burst), coalesce(k.weight, 1.0)
+$$;
+
 CREATE FUNCTION tandem.let_go(jobs bigint[], at timestamp with time zone) RETURNS TABLE(job_id bigint, queue text)
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -891,6 +1287,141 @@ WITH free AS (
 SELECT p.job_id, p.queue FROM placed AS p CROSS JOIN waits
 $$;
 
+CREATE FUNCTION tandem.lowest_by_band(bands smallint[], positions bigint[]) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE
+    RETURN ARRAY(SELECT min(u.pos) AS min FROM (generate_series(0, 9) g(band) LEFT JOIN UNNEST(lowest_by_band.bands, lowest_by_band.positions) u(band, pos) USING (band)) GROUP BY g.band ORDER BY g.band);
+
+CREATE FUNCTION tandem.manage_queue(name text, ordered boolean DEFAULT false, dead_head text DEFAULT 'skip'::text, key_limit integer DEFAULT NULL::integer, key_rate double precision DEFAULT NULL::double precision, key_burst integer DEFAULT 1, rank_keys boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+    before boolean := (SELECT q.ordered FROM tandem.queue AS q WHERE q.name = manage_queue.name AND q.managed FOR UPDATE);
+BEGIN
+    INSERT INTO tandem.queue AS q (name, managed, ordered, dead_head, key_max_running, key_rate, key_burst, rank_keys)
+    VALUES (name, true, ordered, dead_head, key_limit, key_rate, key_burst, rank_keys)
+    ON CONFLICT ON CONSTRAINT queue_pkey DO UPDATE
+    SET managed = true, ordered = excluded.ordered, dead_head = excluded.dead_head, key_max_running = excluded.key_max_running,
+        key_rate = excluded.key_rate, key_burst = excluded.key_burst, rank_keys = excluded.rank_keys;
+    IF before <> ordered THEN  -- another order: what waits is sorted in again, by the key of its new one
+        WITH sorted AS (
+            UPDATE tandem.blocked AS b SET band = CASE WHEN ordered THEN 0 ELSE b.priority END, lane = '', pos = b.job_id,
+                   waiting_for = CASE WHEN ordered THEN 'key' ELSE 'limit' END
+            WHERE b.queue = manage_queue.name RETURNING b.partition_key, b.band, b.pos
+        )
+        INSERT INTO tandem.touch (queue, partition_key, band, first)
+        SELECT manage_queue.name, s.partition_key, s.band, min(s.pos) FROM sorted AS s GROUP BY s.partition_key, s.band;
+    END IF;
+    PERFORM tandem.recheck_keys(name, NULL);
+END
+$$;
+
+CREATE FUNCTION tandem.move_waiting(queue_name text, most integer) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    PERFORM pg_current_xact_id(), tandem.wake_at_commit(tandem.wake_lane(queue_name));
+    IF EXISTS (SELECT FROM tandem.queue AS q WHERE q.name = queue_name AND q.managed FOR NO KEY UPDATE) THEN
+        UPDATE tandem.lease AS l SET slot = nextval('tandem.ready_position'), kind = j.kind, exempt = false, charged_ms = 0
+        FROM tandem.job AS j WHERE l.queue = queue_name AND l.slot IS NULL AND j.id = l.job_id;
+        WITH gone AS (
+            DELETE FROM tandem.ready AS r USING (
+                SELECT o.ctid AS tid FROM tandem.ready AS o WHERE o.queue = queue_name LIMIT most FOR UPDATE SKIP LOCKED) AS f
+            WHERE r.ctid = f.tid
+            RETURNING r.job_id, r.queue, r.partition_key, r.priority, r.attempt, r.crashes, r.suspect, r.ready_at
+        )
+        SELECT tandem.block_jobs(array_agg(job_id), array_agg(queue), array_agg(partition_key), array_agg(priority), array_agg(attempt),
+                   array_agg(crashes), array_agg(suspect), array_agg(ready_at), array_agg(NULL::timestamptz), false)
+        INTO moved FROM (SELECT * FROM gone ORDER BY priority DESC, job_id) AS g;
+        RETURN coalesce(moved, 0);
+    END IF;
+    WITH gone AS (
+        DELETE FROM tandem.blocked AS b USING (
+            SELECT o.ctid AS tid FROM tandem.blocked AS o WHERE o.queue = queue_name ORDER BY o.band DESC, o.pos LIMIT most
+            FOR UPDATE SKIP LOCKED) AS f
+        WHERE b.ctid = f.tid
+        RETURNING b.job_id, b.partition_key, b.priority, b.attempt, b.crashes, b.suspect, b.blocked_at, b.pos
+    ), back AS (
+        INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue, partition_key)
+        SELECT nextval('tandem.ready_position'), g.job_id, g.blocked_at, g.priority, g.attempt, g.crashes, g.suspect, queue_name,
+               nullif(g.partition_key, '')
+        FROM (SELECT * FROM gone ORDER BY pos) AS g RETURNING job_id
+    )
+    SELECT count(*) INTO moved FROM back;
+    RETURN moved;
+END
+$$;
+
+CREATE FUNCTION tandem.next_in_line(queue_name text, key text, lane_name text, floors bigint[], most bigint) RETURNS TABLE(job_id bigint, pos bigint, kind text, nth bigint)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT w.job_id, w.pos, j.kind, row_number() OVER (ORDER BY w.band DESC, w.pos)
+FROM (SELECT g.band, b.job_id, b.pos
+      FROM generate_series(9, 0, -1) AS g(band) CROSS JOIN LATERAL (
+          SELECT o.job_id, o.pos FROM tandem.blocked AS o
+          WHERE o.queue = queue_name AND o.partition_key = key AND o.lane = lane_name AND o.band = g.band
+            AND o.pos >= floors[g.band + 1]
+          ORDER BY o.pos LIMIT most) AS b
+      LIMIT most) AS w
+JOIN tandem.job AS j ON j.id = w.job_id
+$$;
+
+CREATE FUNCTION tandem.next_mean(mean double precision, ran double precision, ended bigint) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN (ended > 0) THEN (mean + (((1)::double precision - ((0.8)::double precision ^ (ended)::double precision)) * ((ran / (ended)::double precision) - mean))) ELSE mean END;
+
+CREATE FUNCTION tandem.next_vtime(own double precision, least_one double precision, added double precision) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    RETURN GREATEST((COALESCE(own, least_one) + COALESCE(added, (0)::double precision)), least_one);
+
+CREATE FUNCTION tandem.open_admission(q tandem.queue, now timestamp with time zone, thorough boolean) RETURNS tandem.admission
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    st tandem.admission;
+    limited text[] := ARRAY(SELECT substr(c.name, 6) FROM tandem.concurrency_limit AS c WHERE c.name <> 'global');
+    due record;
+BEGIN
+    SELECT a.* INTO st FROM tandem.admission AS a WHERE a.queue = q.name ORDER BY a.seq DESC LIMIT 1;
+    IF NOT FOUND THEN
+        INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
+        VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}') RETURNING * INTO st;
+    END IF;
+    st := tandem.hear_touches(q, st, now, thorough, limited);
+    SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean_ms) AS means,
+           array_agg(t.tat) AS tats, count(*) AS keys_due, max(t.due_at) AS last
+    INTO due FROM (SELECT o.partition_key, o.lane, o.vtime, o.mean_ms, o.tat, o.due_at FROM tandem.turn AS o
+                   WHERE o.queue = q.name AND o.due_at > st.due_floor AND o.due_at <= now ORDER BY o.due_at LIMIT 1000) AS t;
+    IF due.keys IS NOT NULL THEN
+        st := tandem.place_turns(q, st, now, due.keys, due.lanes, due.vtimes, due.means, due.tats, NULL, limited);
+    END IF;
+    IF due.keys_due < 1000 THEN
+        st.due_floor := least(now, (SELECT min(o.due_at) - interval '1 us' FROM tandem.turn AS o
+                                    WHERE o.queue = q.name AND o.due_at > st.due_floor));
+    END IF;
+    RETURN st;
+END
+$$;
+
+CREATE FUNCTION tandem.open_turns(queue_name text, st tandem.admission, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]) RETURNS TABLE(partition_key text, lane text, rank smallint, vtime double precision, floors bigint[], mean_ms double precision, tat timestamp with time zone, lease_floor bigint)
+    LANGUAGE sql STABLE
+    AS $$
+SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor
+FROM unnest(st.shelves, st.ranks, st.starts) AS s(shelf, rank, start)
+LEFT JOIN unnest(kinds, kind_rooms) AS k(kind, room) ON k.kind = s.shelf
+CROSS JOIN LATERAL (
+    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, o.lease_floor FROM tandem.turn AS o
+    WHERE o.queue = queue_name AND o.shelf = s.shelf AND o.rank = s.rank AND o.eligible AND o.vtime >= s.start
+    ORDER BY o.vtime LIMIT greatest(0, least(want, coalesce(k.room, want)))) AS t
+WHERE s.start < 'infinity' AND coalesce(k.room, 1) > 0 AND (coalesce(global_room, 1) > 0 OR s.rank = 10)
+ORDER BY t.rank DESC, t.vtime LIMIT want
+$$;
+
 CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -915,6 +1446,52 @@ BEGIN
             UNION SELECT d.job_id FROM tandem.done AS d WHERE d.job_id >= first AND d.job_id < past AND d.finished_at > before
         ) AS u LIMIT most + 1) AS s;
     RETURN CASE WHEN cardinality(survivors) <= most THEN survivors END;
+END
+$$;
+
+CREATE FUNCTION tandem.place_turns(q tandem.queue, st tandem.admission, at timestamp with time zone, keys text[], lanes text[], vtimes double precision[], means double precision[], tats timestamp with time zone[], firsts bigint[], limited text[]) RETURNS tandem.admission
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE soonest timestamptz;
+BEGIN
+    WITH facts AS MATERIALIZED (
+        SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.heads, h.best, n.live, n.lease_floor, w.due_at,
+               CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
+               CASE WHEN NOT q.ordered THEN u.lane WHEN w.kind = ANY (limited) THEN w.kind ELSE '' END AS shelf,
+               h.best IS NOT NULL AND coalesce(n.live < c.most, true) AND NOT w.halted AS goes
+        FROM (SELECT i.partition_key, i.lane, i.vtime, i.mean, i.tat,
+                     CASE WHEN firsts IS NOT NULL THEN ARRAY(SELECT firsts[i.ord][b] FROM generate_series(1, 10) AS b) END AS firsts
+              FROM unnest(keys, lanes, vtimes, means, tats) WITH ORDINALITY AS i(partition_key, lane, vtime, mean, tat, ord)) AS u
+        LEFT JOIN LATERAL (
+            SELECT t.ctid AS tid, t.floors, t.lease_floor FROM tandem.turn AS t
+            WHERE t.queue = q.name AND t.partition_key = u.partition_key AND t.lane = u.lane ORDER BY t.seq DESC LIMIT 1) AS o ON true
+        LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = u.partition_key
+        CROSS JOIN LATERAL tandem.key_terms(q, k, u.partition_key) AS c
+        CROSS JOIN LATERAL tandem.find_heads(q.name, u.partition_key, u.lane, o.floors, u.firsts) AS h
+        CROSS JOIN LATERAL tandem.count_leases(q.name, u.partition_key, coalesce(o.lease_floor, 0), c.most) AS n
+        CROSS JOIN LATERAL tandem.head_waits(q, u.partition_key, u.lane, h.heads, u.tat, c.every, c.burst, at) AS w
+    ), moved AS (
+        UPDATE tandem.turn AS t SET seq = nextval('tandem.ready_position'), shelf = f.shelf, rank = f.rank, vtime = f.vtime, mean_ms = f.mean,
+            eligible = f.goes AND f.due_at IS NULL, due_at = CASE WHEN f.goes THEN f.due_at END, floors = f.heads,
+            lease_floor = f.lease_floor, tat = f.tat
+        FROM facts AS f WHERE t.ctid = f.tid
+    ), made AS (
+        INSERT INTO tandem.turn (queue, partition_key, lane, shelf, rank, vtime, eligible, due_at, floors, lease_floor, mean_ms, tat)
+        SELECT q.name, f.partition_key, f.lane, f.shelf, f.rank, f.vtime, f.goes AND f.due_at IS NULL,
+               CASE WHEN f.goes THEN f.due_at END, f.heads, f.lease_floor, f.mean, f.tat
+        FROM facts AS f WHERE f.tid IS NULL AND f.best IS NOT NULL
+    ), shelf AS (
+        SELECT x.shelf, x.rank, min(x.start) AS start, min(x.due_at) AS due_at
+        FROM (SELECT f.shelf, f.rank, CASE WHEN f.due_at IS NULL THEN f.vtime ELSE 'infinity' END AS start, f.due_at
+              FROM facts AS f WHERE f.goes
+              UNION ALL SELECT a.shelf, a.rank, a.start, NULL FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start)) AS x
+        GROUP BY x.shelf, x.rank
+    )
+    SELECT array_agg(s.shelf), array_agg(s.rank), array_agg(s.start), min(s.due_at) INTO st.shelves, st.ranks, st.starts, soonest
+    FROM shelf AS s;
+    st.due_floor := least(st.due_floor, soonest - interval '1 us');
+    RETURN st;
 END
 $$;
 
@@ -1004,6 +1581,18 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.recheck_keys(queue_name text, key text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO tandem.touch (queue, partition_key)
+    SELECT queue_name, key WHERE key IS NOT NULL
+    UNION ALL SELECT DISTINCT t.queue, t.partition_key FROM tandem.turn AS t WHERE key IS NULL AND t.queue = queue_name;
+    PERFORM tandem.wake_at_commit(tandem.wake_lane(queue_name));
+END
+$$;
+
 CREATE FUNCTION tandem.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1062,6 +1651,44 @@ BEGIN
     WHERE d.after_job = ANY (parents) AND (w.on_failure = 'cancel' OR e.outcome IS DISTINCT FROM 'DEAD')
     GROUP BY 1, 2;
     RETURN QUERY SELECT l.job_id, l.queue, false FROM tandem.let_go(affected, at) AS l;
+END
+$$;
+
+CREATE FUNCTION tandem.set_limit(target text, max_running integer DEFAULT NULL::integer, weight double precision DEFAULT NULL::double precision, rate double precision DEFAULT NULL::double precision, burst integer DEFAULT NULL::integer, exempt boolean DEFAULT NULL::boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+    what text := split_part(target, ':', 1);
+    name text := substr(target, strpos(target || ':', ':') + 1);
+    queue_name text := split_part(name, '/', 1);
+    key text := substr(name, strpos(name || '/', '/') + 1);
+BEGIN
+    IF what NOT IN ('global', 'kind', 'queue', 'key') OR (what = 'global') <> (name = '') OR (what = 'key' AND key = '')
+       OR (what <> 'key' AND (max_running IS NULL OR num_nonnulls(weight, rate, burst, exempt) > 0)) THEN
+        RAISE EXCEPTION 'no such limit: %', target USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'global, kind:NAME and queue:NAME take max_running; key:QUEUE/KEY also weight, rate, burst and exempt.';
+    END IF;
+    IF what IN ('global', 'kind') THEN
+        INSERT INTO tandem.concurrency_limit AS c (name, max_running) VALUES (target, max_running)
+        ON CONFLICT ON CONSTRAINT concurrency_limit_pkey DO UPDATE SET max_running = excluded.max_running;
+        PERFORM tandem.recheck_keys(q.name, CASE WHEN NOT q.ordered THEN '' END) FROM tandem.queue AS q WHERE q.managed;
+    ELSIF what = 'queue' THEN
+        UPDATE tandem.queue AS q SET max_running = set_limit.max_running WHERE q.name = queue_name;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'there is no queue %', queue_name USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        PERFORM tandem.recheck_keys(queue_name, '');
+    ELSE
+        INSERT INTO tandem.key AS k (queue, partition_key, max_running, weight, exempt, rate, burst)
+        VALUES (queue_name, key, max_running, coalesce(weight, 1), coalesce(exempt, false), rate, burst)
+        ON CONFLICT ON CONSTRAINT key_pkey DO UPDATE
+        SET max_running = coalesce(set_limit.max_running, k.max_running), weight = coalesce(set_limit.weight, k.weight),
+            exempt = coalesce(set_limit.exempt, k.exempt), rate = coalesce(set_limit.rate, k.rate),
+            burst = coalesce(set_limit.burst, k.burst);
+        PERFORM tandem.recheck_keys(queue_name, key);
+    END IF;
 END
 $$;
 
@@ -1832,32 +2459,6 @@ WITH (fillfactor='50');
 
 COMMENT ON TABLE public.workflow_health IS 'The last canary job of each workflow: when it was sent, when it answered, what went wrong';
 
-CREATE SEQUENCE tandem.ready_position
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-CREATE TABLE tandem.admission (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    seq bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
-    heard bigint NOT NULL,
-    probed_at timestamp with time zone NOT NULL,
-    clock_ms double precision NOT NULL,
-    mean_ms double precision NOT NULL,
-    slot_floor bigint NOT NULL,
-    due_floor timestamp with time zone NOT NULL,
-    shelves text[] NOT NULL,
-    ranks smallint[] NOT NULL,
-    starts double precision[] NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.admission IS 'What the admission of a queue remembers; the highest seq counts';
-
-COMMENT ON COLUMN tandem.admission.starts IS 'for each shelf and rank the lowest vtime of an eligible turn';
-
 CREATE TABLE tandem.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -2120,22 +2721,6 @@ CREATE TABLE tandem.job_kept (
     context jsonb
 );
 
-CREATE TABLE tandem.key (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text NOT NULL COLLATE pg_catalog."C",
-    max_running integer,
-    weight double precision DEFAULT 1 NOT NULL,
-    exempt boolean DEFAULT false NOT NULL,
-    rate double precision,
-    burst integer,
-    CONSTRAINT key_burst CHECK ((burst > 0)),
-    CONSTRAINT key_max_running CHECK ((max_running >= 0)),
-    CONSTRAINT key_rate CHECK ((rate > (0)::double precision)),
-    CONSTRAINT key_weight CHECK ((weight > (0)::double precision))
-);
-
-COMMENT ON TABLE tandem.key IS 'What one partition key of a managed queue has of its own: limit, weight, rate, exemption from the global limit';
-
 CREATE TABLE tandem.kind (
     name text NOT NULL COLLATE pg_catalog."C",
     max_attempts smallint NOT NULL,
@@ -2204,42 +2789,6 @@ CREATE SEQUENCE tandem.message_position
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
-
-CREATE TABLE tandem.queue (
-    name text NOT NULL COLLATE pg_catalog."C",
-    weight real DEFAULT 1 NOT NULL,
-    paused_at timestamp with time zone,
-    paused_by text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    managed boolean DEFAULT false NOT NULL,
-    ordered boolean DEFAULT false NOT NULL,
-    dead_head text DEFAULT 'skip'::text NOT NULL,
-    max_running integer,
-    key_max_running integer,
-    key_rate double precision,
-    key_burst integer DEFAULT 1 NOT NULL,
-    rank_keys boolean DEFAULT false NOT NULL,
-    CONSTRAINT queue_dead_head CHECK ((dead_head = ANY (ARRAY['skip'::text, 'block'::text]))),
-    CONSTRAINT queue_key_burst CHECK ((key_burst > 0)),
-    CONSTRAINT queue_key_max_running CHECK ((key_max_running >= 0)),
-    CONSTRAINT queue_key_rate CHECK ((key_rate > (0)::double precision)),
-    CONSTRAINT queue_max_running CHECK ((max_running >= 0)),
-    CONSTRAINT queue_weight CHECK ((weight > (0)::double precision))
-);
-
-COMMENT ON TABLE tandem.queue IS 'Declared queues with their weights; a queue with paused_at is not claimed from';
-
-COMMENT ON COLUMN tandem.queue.managed IS 'its jobs wait in blocked and are admitted under limits, order and fairness';
-
-COMMENT ON COLUMN tandem.queue.ordered IS 'strict order: one job of a key at a time, first in first out; a retry keeps its place';
-
-COMMENT ON COLUMN tandem.queue.dead_head IS 'ordered queues: whether a key goes on past a dead letter (skip) or stops (block)';
-
-COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may run at once, unless tandem.key says otherwise';
-
-COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
-
-COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
 
 CREATE TABLE tandem.rate (
     name text NOT NULL COLLATE pg_catalog."C",

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from app import events
 from app.database.connect import CONNECTION_LOST, READ_ONLY
 from app.database.reconnecting import Reconnecting
+from app.queue.admission_store import AdmissionStore
 from app.queue.facts import Ended, Outcome
-from app.queue.finish import Finished, finish_batch
+from app.queue.finish import REFUSED, Finished, finish_batch
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.retry import Failure, Verdict, storable
 from app.queue.settle import FailedJob
 from app.queue.store import Failed, Finish, Store
+from workers.admitter import Admitter
 from workers.inbox import Inbox
 from workers.service import Service
 from workers.settler import Settler
@@ -38,12 +40,14 @@ class Finisher(Service):
         settler: Settler,
         batch: int = 200,
         delay: float = 0.005,
+        admitter: Admitter | None = None,
     ) -> None:
         super().__init__("finisher")
         self.inbox = inbox
         self.finishing = finishing
         self.registry = registry
         self.settler = settler
+        self.admitter = admitter
         self.batch = batch
         self.delay = delay
         self._successes: deque[tuple[ClaimedJob, float, str | None]] = deque()
@@ -110,6 +114,7 @@ class Finisher(Service):
         """A handler ended its job itself, in its own transaction."""
         self.inbox.ended(job.id, job.token)
         events.publish(Ended([Outcome(job, "success", seconds)]))
+        self._stir()
 
     def lost(self, job: ClaimedJob, seconds: float) -> None:
         """Somebody else has the job: write nothing."""
@@ -163,7 +168,7 @@ class Finisher(Service):
             Finish(job.id, job.token, seconds * 1000, result, self._ttl(job, result))
             for job, seconds, result in taken
         ]
-        report = await self._until_known(rows)
+        report = await self._finish([job for job, _, _ in taken], rows)
         reasons = {row[0]: reason for row, reason in report.refused}
         ended: list[Outcome] = []
         for job, seconds, _ in taken:
@@ -176,13 +181,47 @@ class Finisher(Service):
             ended.append(Outcome(job, "lost" if job.id in report.fenced else "success", seconds))
         events.publish(Ended(ended))
 
+    async def _finish(self, jobs: Sequence[ClaimedJob], rows: Sequence[Finish]) -> Finished:
+        """Finish the rows; those of a managed queue in the statement that refills their slots."""
+        if self.admitter is None or not self.admitter.managed:
+            return await self._until_known(rows)
+        by_queue: dict[str | None, list[Finish]] = {}
+        for job, row in zip(jobs, rows, strict=True):
+            queue = job.queue if self.admitter.manages(job.queue) else None
+            by_queue.setdefault(queue, []).append(row)
+        report = Finished()
+        for queue, some in by_queue.items():
+            report.add(await self._refill(queue, some) if queue else await self._until_known(some))
+        if None in by_queue:
+            self._stir()
+        return report
+
+    async def _refill(self, queue: str, rows: Sequence[Finish]) -> Finished:
+        assert self.admitter is not None  # noqa: S101 - the caller has looked
+        try:
+            store = AdmissionStore(await self.finishing.get())
+            admitted, _ = await self.admitter.admit(store, queue, finished=rows)
+        except CONNECTION_LOST as error:
+            await self._after(error)
+        except REFUSED:
+            pass  # one of the rows cannot be stored: find out which
+        else:
+            return Finished(admitted.finished, {row.job_id for row in rows} - admitted.finished)
+        report = await self._until_known(rows, repeated=True)
+        self._stir()
+        return report
+
+    def _stir(self) -> None:
+        if self.admitter is not None:
+            self.admitter.stir()
+
     def _ttl(self, job: ClaimedJob, result: str | None) -> float | None:
         kind = None if result is None else self.registry.get(job.kind)
         return kind.result_ttl if kind is not None else None
 
-    async def _until_known(self, rows: Sequence[Finish]) -> Finished:
+    async def _until_known(self, rows: Sequence[Finish], *, repeated: bool = False) -> Finished:
         """Finish the rows, however long the database is away; an error of another kind gives them up to rescue."""
-        repeated, tries = False, 0
+        tries = 0
         while True:
             connection = await self.finishing.get()
             try:

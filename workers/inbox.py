@@ -26,6 +26,8 @@ class Inbox:
         """Jobs that were taken but wait for their kind's turn."""
         self.set_aside = 0
         """Suspects that wait to run alone; a reserve of them must not keep other jobs out."""
+        self._promised = 0
+        """Free slots for which an admission is on its way."""
         self._jobs: deque[ClaimedJob] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._held: dict[tuple[int, int], float] = {}
@@ -85,7 +87,26 @@ class Inbox:
         if self.closed or self.gated or len(self._held) > self._unfinished_limit:
             return 0  # the database does not take our finishes: do not take more jobs from it
         too_many = max(0, self.set_aside - self.most)
-        return len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many
+        return (
+            len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many - self._promised
+        )
+
+    def spare(self) -> int:
+        """How many slots are free now and not spoken for: jobs under a limit are never held in reserve."""
+        if self.closed or self.gated or len(self._held) > self._unfinished_limit:
+            return 0
+        return len(self._waiters) - len(self._jobs) - self.parked - self.set_aside - self._promised
+
+    def promise(self, most: int) -> int:
+        """Speak for up to `most` free slots while an admission is asked for them; `redeem` must follow."""
+        want = max(0, min(most, self.spare()))
+        self._promised += want
+        return want
+
+    def redeem(self, want: int, jobs: Iterable[ClaimedJob], *, asked_at: float) -> None:
+        """What became of a promise."""
+        self._promised -= want
+        self.push(jobs, asked_at=asked_at)
 
     def put_back(self, job: ClaimedJob) -> None:
         """Undo `take`: the job is the next one again."""

@@ -11,9 +11,11 @@ from uuid import UUID
 from app import events
 from app.database.connect import CONNECTION_LOST
 from app.database.reconnecting import Reconnecting
+from app.queue.admission_store import AdmissionStore
 from app.queue.claim import Floors
 from app.queue.facts import Claimed
 from app.queue.store import Store
+from workers.admitter import Admitter
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -34,8 +36,10 @@ class Prober(Service):
         worker: UUID,
         lease: timedelta,
         batch: int,
+        admitter: Admitter | None = None,
     ) -> None:
         super().__init__("prober")
+        self.admitter = admitter
         self.inbox = inbox
         self.floors = floors
         self.maintenance = maintenance
@@ -56,6 +60,8 @@ class Prober(Service):
     async def _probe(self) -> float:
         store, asked_at = Store(await self.maintenance.get()), monotonic()
         generation = self.maintenance.generation
+        if self.admitter is not None:
+            await self.admitter.refresh(AdmissionStore(store.connection))
         safe = await store.read_floors(self.floors.queues)
         if self.maintenance.generation == generation:
             self.floors.settle(safe)

@@ -20,10 +20,12 @@ from app.database.connect import CONNECTION_LOST, is_pooled
 from app.database.listener import Listener
 from app.database.reconnecting import Open, Reconnecting
 from app.queue import wake
+from app.queue.admission_store import AdmissionStore
 from app.queue.claim import Floors
 from app.queue.facts import Claimed
 from app.queue.job import ClaimedJob
 from app.queue.store import Lane, Store
+from workers.admitter import Admitter
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -51,6 +53,7 @@ class Producer(Service):
         batch: int,
         mode: Mode = "hybrid",
         poll_every: float = 10.0,
+        admitter: Admitter | None = None,
     ) -> None:
         super().__init__("producer")
         self.inbox = inbox
@@ -61,6 +64,7 @@ class Producer(Service):
         self.batch = batch
         self.mode = mode
         self.poll_every = poll_every
+        self.admitter = admitter or Admitter(inbox=inbox, queues=(), worker=worker, lease=lease, batch=batch)
         self.sleeper = Sleeper(open_listener, on_cancel) if mode != "poll" and open_listener else None
         self._generation = 0
         self._refused = 0
@@ -82,21 +86,27 @@ class Producer(Service):
 
     async def _round(self) -> None:
         """Busy: claim ahead of the fast floors. Once short, fall asleep until something may be there."""
-        want = self.inbox.room()
+        want = self._room()
         if want <= 0:
             await self._wait_for_room()
             return
         jobs = await self._claim(self.floors.ahead, want)
         if jobs and self.sleeper is not None and self.sleeper.deaf:
             self._refused = 0  # where nothing wakes us, work tells that more may follow soon
-        if len(jobs) >= min(want, self.batch):
+        if await self._admit(thorough=False) or len(jobs) >= min(want, self.batch):
             return
         await self._sleep()
 
+    def _room(self) -> int:
+        """Jobs of managed queues need a slot that is free, others may also wait for one."""
+        managed = self.admitter.managed
+        return self.inbox.spare() if managed and managed.issuperset(self.floors.queues) else self.inbox.room()
+
     async def _sleep(self) -> None:
         if self.sleeper is None:
+            self.admitter.stirred.clear()
             if not await self._claim_everything():
-                await self.pause(self.poll_every)
+                await self._wait(min(self.poll_every, self.admitter.patience), self.admitter.stirred)
             return
         waits = self._waits()
         self.sleeper.heard.clear()
@@ -109,7 +119,8 @@ class Producer(Service):
         try:
             while not self.stopping.is_set():
                 self.sleeper.heard.clear()
-                if self.inbox.room() <= 0:
+                self.admitter.stirred.clear()
+                if self._room() <= 0:
                     break  # nobody sleeps while every slot is busy: who enqueues would notify in vain
                 if await self._claim_everything():
                     break
@@ -118,7 +129,7 @@ class Producer(Service):
                 wait = next(waits, None)
                 if wait is None:
                     break
-                await self._wait(self.sleeper.heard, wait)
+                await self._wait(min(wait, self.admitter.patience), self.sleeper.heard, self.admitter.stirred)
         finally:
             await self.sleeper.get_up()
 
@@ -129,16 +140,30 @@ class Producer(Service):
 
     async def _claim_everything(self) -> bool:
         """Claim from the safe floors; True when there is more than there was room for."""
-        want = self.inbox.room()
+        want = self._room()
         if want <= 0:
             return True
-        return len(await self._claim(self.floors.everything, want)) >= min(want, self.batch)
+        jobs = await self._claim(self.floors.everything, want)
+        return await self._admit(thorough=True) or len(jobs) >= min(want, self.batch)
+
+    async def _admit(self, *, thorough: bool) -> bool:
+        """Fill free slots from the managed queues; True when one of them had as much as was asked for."""
+        more = False
+        for queue in self.floors.in_turn() if self.admitter.managed else ():
+            if not self.admitter.manages(queue) or self.inbox.spare() <= 0:
+                continue
+            store = AdmissionStore(await self.claiming.get())
+            admitted, want = await self.admitter.admit(store, queue, thorough=thorough)
+            more = more or len(admitted.jobs) >= want > 0
+        return more
 
     async def _claim(self, look: Look, want: int) -> list[ClaimedJob]:
         """Claim up to `want` and a batch from the lanes that `look` names, a part of the queues at a time."""
         want, claimed = min(want, self.batch), list[ClaimedJob]()
-        for queues in self.floors.parts():
-            claimed += await self._claim_part(look, queues, want - len(claimed))
+        for part in self.floors.parts():
+            queues = [queue for queue in part if not self.admitter.manages(queue)]
+            if queues:
+                claimed += await self._claim_part(look, queues, want - len(claimed))
             if len(claimed) >= want or self.stopping.is_set():
                 break
         return claimed
@@ -160,14 +185,14 @@ class Producer(Service):
 
     async def _wait_for_room(self) -> None:
         self.inbox.low.clear()
-        if self.inbox.room() <= 0:
-            await self._wait(self.inbox.low, 1.0)
+        if self._room() <= 0:
+            await self._wait(1.0, self.inbox.low)
 
-    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait for the event, a stop, or the time, whichever comes first."""
-        if event.is_set() or self.stopping.is_set():
+    async def _wait(self, seconds: float, *events: asyncio.Event) -> None:
+        """Wait for one of the events, a stop, or the time, whichever comes first."""
+        if self.stopping.is_set() or any(event.is_set() for event in events):
             return
-        waiters = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.stopping.wait())]
+        waiters = [asyncio.ensure_future(event.wait()) for event in (*events, self.stopping)]
         try:
             await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:

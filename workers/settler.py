@@ -17,6 +17,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry, Transition
 from app.queue.settle import FailedJob, settle
 from app.queue.store import Store
+from workers.admitter import Admitter
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -44,8 +45,11 @@ class Entry:
 class Settler(Service):
     """Takes failed tries in batches; what failed to be written once goes alone from then on."""
 
-    def __init__(self, *, inbox: Inbox, settling: Reconnecting, registry: Registry) -> None:
+    def __init__(
+        self, *, inbox: Inbox, settling: Reconnecting, registry: Registry, admitter: Admitter | None = None
+    ) -> None:
         super().__init__("settler")
+        self.admitter = admitter
         self.inbox = inbox
         self.settling = settling
         self.registry = registry
@@ -120,6 +124,8 @@ class Settler(Service):
             self._tell(one, transition)
             ended.append(Outcome(one.job, _RESULTS[transition] if transition else "lost", one.seconds))
         events.publish(Ended(ended))
+        if self.admitter is not None:
+            self.admitter.stir()
         await self._wake(batch, became)
 
     def _tell(self, one: Entry, transition: Transition | None) -> None:

@@ -25,10 +25,12 @@ from app.database.engine import idle_limit, make_engine, make_sync_engine
 from app.database.pooled import moves
 from app.database.reconnecting import Open, Reconnecting
 from app.errors import ConfigurationError
+from app.queue.admission_store import AdmissionStore
 from app.queue.claim import Floors
 from app.queue.kinds import Registry
 from app.queue.schedules import declare_schedules
 from app.queue.store import PINNED_PLANS, Store
+from workers.admitter import Admitter
 from workers.executor import Executor, Stop
 from workers.finisher import Finisher
 from workers.heartbeat import Heartbeat
@@ -90,10 +92,20 @@ class Supervisor:
         """The way of a job through this process: inbox, slots, executor, finisher."""
         worker, registry = self.settings.worker, self.registry
         self.inbox = Inbox(slots=worker.slots, most=worker.claim_batch * worker.prefetch_batches)
+        self.admitter = Admitter(
+            inbox=self.inbox,
+            queues=worker.queues,
+            worker=self.id,
+            lease=self.lease,
+            batch=worker.claim_batch,
+        )
         self.finisher = Finisher(
             inbox=self.inbox,
             finishing=self.finishing,
-            settler=Settler(inbox=self.inbox, settling=self.settling, registry=registry),
+            settler=Settler(
+                inbox=self.inbox, settling=self.settling, registry=registry, admitter=self.admitter
+            ),
+            admitter=self.admitter,
             registry=registry,
             batch=worker.finish_batch,
             delay=worker.finish_delay_ms / 1000,
@@ -121,6 +133,7 @@ class Supervisor:
             worker=self.id,
             lease=self.lease,
             batch=batch,
+            admitter=self.admitter,
         )
         self.producer = Producer(
             inbox=self.inbox,
@@ -133,6 +146,7 @@ class Supervisor:
             on_cancel=self._beat_soon,
             mode=worker.mode,
             poll_every=worker.poll_seconds,
+            admitter=self.admitter,
         )
         self.heartbeat = Heartbeat(
             inbox=self.inbox,
@@ -264,6 +278,7 @@ class Supervisor:
     async def _declare(self, store: Store) -> None:
         """Make known which queues are served, which kinds can run, and that this process is there."""
         await store.declare_queues(self.queues)
+        await self.admitter.refresh(AdmissionStore(store.connection), every=0.0)
         if len(self.registry):
             await store.declare_kinds(
                 [

@@ -56,7 +56,7 @@ class Floors:
 
     def parts(self) -> Iterator[Sequence[str]]:
         """All queues in the order of one look, some at a time: a claim names ten lanes for each of its queues."""
-        queues = self._order()
+        queues = self.in_turn()
         for start in range(0, len(queues), PART):
             yield queues[start : start + PART]
 
@@ -75,10 +75,11 @@ class Floors:
         return [Lane(*lane, safe, fast) for lane, safe, fast in gaps if safe < fast]
 
     def _lanes(self, queues: Sequence[str] | None = None) -> list[tuple[str, int]]:
-        chosen = self._order() if queues is None else queues
+        chosen = self.in_turn() if queues is None else queues
         return [(queue, priority) for queue in chosen for priority in reversed(PRIORITIES)]
 
-    def _order(self) -> Sequence[str]:
+    def in_turn(self) -> Sequence[str]:
+        """The queues in a random order that follows their weights."""
         if len(self.queues) == 1:
             return self.queues
         # Weighted sampling without replacement: Efraimidis and Spirakis, 2006.

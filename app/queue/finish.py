@@ -22,6 +22,12 @@ class Finished:
     fenced: set[int] = field(default_factory=set)
     refused: list[tuple[Finish, str]] = field(default_factory=list)
 
+    def add(self, part: "Finished") -> None:
+        """Take in what became of another part of the batch."""
+        self.done |= part.done
+        self.fenced |= part.fenced
+        self.refused += part.refused
+
 
 async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool = False) -> Finished:
     """Finish a batch. `repeated` says that an earlier call with these rows may have been committed unseen.
@@ -38,7 +44,7 @@ async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool =
             return report
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):
-            _merge(report, await finish_batch(store, part, repeated=repeated))
+            report.add(await finish_batch(store, part, repeated=repeated))
         return report
     missing = [(row[0], row[1]) for row in rows if row[0] not in report.done]
     if missing and repeated:
@@ -46,9 +52,3 @@ async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool =
         report.done |= before
     report.fenced = {job for job, _ in missing} - report.done
     return report
-
-
-def _merge(into: Finished, part: Finished) -> None:
-    into.done |= part.done
-    into.fenced |= part.fenced
-    into.refused += part.refused

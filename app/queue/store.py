@@ -148,15 +148,7 @@ class Store:
 
     async def finish_jobs(self, rows: Sequence[Finish]) -> set[int]:
         """Finish jobs as SUCCEEDED; answers the ids that were still ours."""
-        results = [row.result for row in rows]
-        params = {
-            "job_ids": _numbers(row.job_id for row in rows),
-            "tokens": _numbers(row.token for row in rows),
-            "ran_ms": _numbers(row.ran_ms for row in rows),
-            "results": results if any(result is not None for result in results) else None,
-            "ttls": [row.ttl for row in rows] if any(row.ttl is not None for row in rows) else None,
-        }
-        return {row[0] for row in await self._all("finish", "finish_jobs", params)}
+        return {row[0] for row in await self._all("finish", "finish_jobs", finishes(rows))}
 
     async def find_finished(self, pairs: Sequence[tuple[int, int]]) -> set[int]:
         """Which (job, token) pairs already stand in `done`."""
@@ -242,6 +234,10 @@ class Store:
     async def advance_floors(self, *, settled: int) -> int:
         """Move every lane's safe floor; answers how many moved."""
         return int((await self._all("floors", "advance_floors", {"settled": settled}))[0][0])
+
+    async def advance_touches(self, *, settled: int) -> int:
+        """Move the safe floor of each managed queue's touches; answers how many moved."""
+        return int((await self._all("floors", "advance_touches", {"settled": settled}))[0][0])
 
     async def read_floors(self, queues: Sequence[str]) -> dict[tuple[str, int], int]:
         """The safe floors of these queues' lanes."""
@@ -359,6 +355,18 @@ def _tries(failed: Sequence[Failed]) -> dict[str, Any]:
         "fingerprints": [one.fingerprint for one in failed],
         "messages": [one.message for one in failed],
         "tracebacks": [one.traceback for one in failed],
+    }
+
+
+def finishes(rows: Sequence[Finish]) -> dict[str, Any]:
+    """What statements that finish jobs take of them."""
+    results = [row.result for row in rows]
+    return {
+        "job_ids": _numbers(row.job_id for row in rows),
+        "tokens": _numbers(row.token for row in rows),
+        "ran_ms": _numbers(row.ran_ms for row in rows),
+        "results": results if any(result is not None for result in results) else None,
+        "ttls": [row.ttl for row in rows] if any(row.ttl is not None for row in rows) else None,
     }
 
 

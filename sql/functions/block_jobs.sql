@@ -7,6 +7,7 @@ CREATE OR REPLACE FUNCTION tandem.block_jobs(
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 BEGIN
     WITH input AS MATERIALIZED (
         SELECT u.id, u.queue, coalesce(u.partition_key, '') AS partition_key, u.priority, u.attempt, u.crashes, u.suspect, u.since,

@@ -3,6 +3,33 @@ INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, sus
 SELECT nextval('tandem.ready_position'), job_id, blocked_at, priority, attempt, crashes, suspect, queue, nullif(partition_key, '')
 FROM (SELECT * FROM tandem.blocked ORDER BY band DESC, pos) AS b;
 DELETE FROM tandem.blocked;
+DROP FUNCTION tandem.move_waiting;
+DROP FUNCTION tandem.manage_queue;
+DROP FUNCTION tandem.clear_limit;
+DROP FUNCTION tandem.set_limit;
+DROP FUNCTION tandem.recheck_keys;
+DROP FUNCTION tandem.admit_jobs;
+DROP FUNCTION tandem.close_admission;
+DROP FUNCTION tandem.open_admission;
+DROP FUNCTION tandem.finish_leases;
+DROP FUNCTION tandem.admit_pass;
+DROP FUNCTION tandem.count_room;
+DROP FUNCTION tandem.hear_touches;
+DROP FUNCTION tandem.place_turns;
+DROP FUNCTION tandem.choose_jobs;
+DROP FUNCTION tandem.next_in_line;
+DROP FUNCTION tandem.open_turns;
+DROP FUNCTION tandem.head_waits;
+DROP FUNCTION tandem.count_leases;
+DROP FUNCTION tandem.find_heads;
+DROP FUNCTION tandem.key_terms;
+DROP FUNCTION tandem.next_mean;
+DROP FUNCTION tandem.next_vtime;
+DROP FUNCTION tandem.covers;
+DROP FUNCTION tandem.lowest_by_band;
+DROP FUNCTION tandem.take_rate;
+DROP FUNCTION tandem.block_job;
+DROP FUNCTION tandem.block_jobs;
 DROP TABLE tandem.key, tandem.touch, tandem.turn, tandem.admission, tandem.halted, tandem.concurrency_limit, tandem.rate;
 ALTER TABLE tandem.lease DROP COLUMN slot, DROP COLUMN kind, DROP COLUMN exempt, DROP COLUMN charged_ms;
 ALTER TABLE tandem.queue DROP COLUMN managed, DROP COLUMN ordered, DROP COLUMN dead_head, DROP COLUMN max_running,
@@ -53,12 +80,6 @@ ALTER TABLE tandem.blocked
     DROP CONSTRAINT blocked_pkey, DROP CONSTRAINT blocked_reason, DROP COLUMN lane, DROP COLUMN band, DROP COLUMN not_before,
     ADD CONSTRAINT blocked_reason CHECK (waiting_for IN ('limit', 'key', 'job', 'queue')),
     ADD PRIMARY KEY (partition_key, priority, pos);
-
-DROP FUNCTION tandem.take_rate;
-
-DROP FUNCTION tandem.block_job;
-
-DROP FUNCTION tandem.block_jobs;
 
 CREATE OR REPLACE FUNCTION tandem.insert_jobs(
     at timestamptz, ids bigint[], kinds text[], payloads jsonb[], queues text[], priorities smallint[],

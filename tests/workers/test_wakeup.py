@@ -145,11 +145,11 @@ async def test_without_a_listen_connection_the_worker_looks_less_and_less_often(
     waits: list[float] = []
     original = Producer._wait
 
-    async def noted(self: Producer, event: asyncio.Event, seconds: float) -> None:
-        if self.sleeper is not None and event is self.sleeper.heard:
+    async def noted(self: Producer, seconds: float, *events: asyncio.Event) -> None:
+        if self.sleeper is not None and self.sleeper.heard in events:
             waits.append(seconds)
             return
-        await original(self, event, seconds)
+        await original(self, seconds, *events)
 
     monkeypatch.setattr(Producer, "_wait", noted)
 

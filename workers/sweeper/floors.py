@@ -18,7 +18,10 @@ class MoveFloors(Step):
         """Sample, then move."""
         store = Store(connection)
         await self.settled.sample(store)
-        return Moved(await store.advance_floors(settled=self.settled.position))
+        position = self.settled.position
+        return Moved(
+            await store.advance_floors(settled=position) + await store.advance_touches(settled=position)
+        )
 
     def reset(self) -> None:
         """Samples of an earlier leadership say nothing about a new server."""

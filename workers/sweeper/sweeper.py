@@ -28,6 +28,7 @@ from workers.sweeper.deadlines import ExpireJobs
 from workers.sweeper.dependencies import ReleaseDependents
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.leader import Leadership
+from workers.sweeper.lines import KeepLines
 from workers.sweeper.partitions import KeepPartitions
 from workers.sweeper.promote import PromoteJobs
 from workers.sweeper.reconcile import Reconcile, Reconciler
@@ -62,6 +63,7 @@ def all_steps(registry: Registry, reconcilers: Sequence[Reconciler], settings: S
         ReleaseDependents(registry, every=min(0.25, settings.every_seconds)),
         ExpireJobs(registry, settled, every=min(1.0, settings.every_seconds)),
         RescueJobs(registry, settled, every=settings.every_seconds),
+        KeepLines(every=settings.every_seconds, batch=settings.batch),
         SettleCancels(registry, every=settings.every_seconds),
         *(Reconcile(one) for one in reconcilers),
         KeepPartitions(),

@@ -55,6 +55,7 @@ def test_a_program_needs_a_grant_for_the_topic(operation: Operation) -> None:
 @pytest.fixture
 async def api(db_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     """The API where everybody is who the header says, the rest of the edge as it is."""
+
     async def identify(_: Guard, connection: object) -> Principal:
         role = connection.headers.get("x-role", "user")  # type: ignore[attr-defined]
         return Principal(subject="camera-7", roles=frozenset({role}))

@@ -1,0 +1,49 @@
+-- tandem.admit_pass(...): chooses jobs, leases them, and places the turns behind them; jobs of limited kinds that stand in
+-- the common lane move to their own instead. Answers ids and since when they waited; `changed` is false where nothing was left
+-- to do. Internal to admission, under the queue's lock. A row that a cancel has locked is left to it.
+CREATE OR REPLACE FUNCTION tandem.admit_pass(
+    q tandem.queue, INOUT st tandem.admission, now timestamptz, want bigint, global_room bigint, kinds text[], kind_rooms bigint[],
+    worker uuid, token bigint, lease interval, OUT ids bigint[], OUT sinces timestamptz[], OUT changed boolean
+)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE turns record;
+BEGIN
+    WITH chosen AS MATERIALIZED (
+        SELECT c.partition_key, c.lane, c.job_id, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.misplaced, c.taken
+        FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
+    ), locked AS MATERIALIZED (
+        SELECT b.ctid AS tid, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id WHERE c.taken FOR UPDATE OF b SKIP LOCKED
+    ), gone AS (
+        DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
+        RETURNING b.job_id, b.partition_key, b.lane, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect,
+                  l.kind, l.start, l.vtime, l.step, l.mean_ms, l.tat, l.every, l.exempt
+    ), leased AS (
+        INSERT INTO tandem.lease (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue,
+                                  partition_key, slot, kind, exempt, charged_ms)
+        SELECT g.job_id, token, worker, now, now + lease, g.priority, g.attempt + 1, g.crashes, g.suspect, q.name,
+               nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
+        ON CONFLICT (job_id) DO NOTHING
+    ), sorted AS (
+        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
+        RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
+    ), behind AS (
+        SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
+               greatest(max(tat), now) + count(*) * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
+        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
+        WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
+        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL,
+                         tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
+    )
+    SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
+           array_agg(b.tat) AS tats, array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) AS firsts,
+           (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
+           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces,
+           (SELECT max(g.vtime) FROM gone AS g) AS clock
+    INTO turns FROM behind AS b;
+    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL;
+    st.clock_ms := greatest(st.clock_ms, turns.clock);
+    IF changed THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
+END
+$$;

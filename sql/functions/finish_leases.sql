@@ -1,0 +1,32 @@
+-- tandem.finish_leases(...): finishes succeeded jobs as finish_jobs does, and answers the ids that were still ours. Internal
+-- to admission: a slot that ends and its next job are one transaction, so that a limit that is reached stays reached.
+CREATE OR REPLACE FUNCTION tandem.finish_leases(
+    job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[]
+) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    finished bigint[];
+BEGIN
+    WITH input AS MATERIALIZED (
+        SELECT u.job_id, u.token, u.ran_ms, u.result, u.ttl
+        FROM unnest(job_ids, tokens, ran_ms, results, ttls) AS u(job_id, token, ran_ms, result, ttl) ORDER BY u.job_id
+    ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
+        DELETE FROM tandem.lease AS l USING input AS i
+        WHERE l.job_id = i.job_id AND l.token = i.token
+        RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
+    ), told AS (
+        INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+        SELECT g.queue, coalesce(g.partition_key, ''), count(*), sum(g.ran_ms), sum(g.charged_ms)
+        FROM gone AS g WHERE g.slot IS NOT NULL GROUP BY 1, 2
+    ), closed AS (
+        INSERT INTO tandem.done (job_id, token, worker, started_at, finished_at, attempt, outcome, result, result_expires_at)
+        SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, 'SUCCEEDED', g.result::jsonb,
+               c.at + g.ttl * interval '1 s'
+        FROM gone AS g CROSS JOIN clock AS c
+        RETURNING job_id
+    )
+    SELECT coalesce(array_agg(c.job_id), '{}') INTO finished FROM closed AS c;
+    RETURN finished;
+END
+$$;
