@@ -43,6 +43,10 @@ NPM_INSTALL = [
 ]
 
 
+class InterpreterMissingError(Exception):
+    """A peer cannot be measured here."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """One system under measurement. `unfinished` and `finished` are SQL that count jobs in its tables."""
@@ -56,6 +60,10 @@ class Peer:
     flood_batch: int
     variants: dict[str, list[str]]
     workloads: tuple[str, ...]
+    python: str | None = None
+    """The interpreter's version where the peer needs a newer one than ours."""
+    from_source: tuple[str, ...] = ()
+    """Packages that have no wheel and are built."""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -117,12 +125,14 @@ def load(name: str) -> Peer:
         flood_batch=facts.get("flood_batch", 100),
         variants=dict(facts.get("variants", {})),
         workloads=tuple(facts.get("workloads", ())),
+        python=facts.get("python"),
+        from_source=tuple(facts.get("from_source", ())),
         environment=dict(facts.get("environment", {})),
     )
 
 
 def prepare(peer: Peer) -> None:
-    """Make the peer's environment unless it is there as locked."""
+    """Make the peer's environment unless it is there as locked. Raises InterpreterMissingError."""
     if peer.name in OURS:
         return
     source = HERE / peer.name
@@ -132,9 +142,13 @@ def prepare(peer: Peer) -> None:
     if not stamp.exists() or stamp.read_text() != digest:
         sys.stderr.write(f"making the environment of {peer.name} ...\n")
         shutil.rmtree(peer.home, ignore_errors=True)
-        venv.create(peer.home, with_pip=True)
+        if peer.python is None:
+            venv.create(peer.home, with_pip=True)
+        else:
+            _run(_interpreter(peer), "-m", "venv", str(peer.home))
         python = str(peer.home / "bin" / "python")
-        _run(python, *PIP_INSTALL, str(inputs[0]))
+        built = [f"--no-binary={package}" for package in peer.from_source]
+        _run(python, *PIP_INSTALL, str(inputs[0]), *built)
         if peer.language == "node":
             shutil.copy(inputs[1], peer.home / "package.json")
             npm = _node(peer.home).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -144,6 +158,17 @@ def prepare(peer: Peer) -> None:
         # Node looks for packages beside the program, wherever it was started.
         for file in (source / "adapter.mjs", HERE / "recorder.mjs"):
             shutil.copy(file, peer.home / file.name)
+
+
+def _interpreter(peer: Peer) -> str:
+    """The Python of the version that a peer needs: on the path, or among those that pyenv has installed."""
+    installed = sorted(Path.home().glob(f".pyenv/versions/{peer.python}.*/bin/python"))
+    found = shutil.which(f"python{peer.python}") or (str(installed[-1]) if installed else None)
+    if found is None or subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode:
+        found = str(installed[-1]) if installed else None  # pyenv's stand-in for a version that is not chosen
+    if found is None:
+        raise InterpreterMissingError(f"{peer.name} needs Python {peer.python}, which is not installed here")
+    return found
 
 
 def _node(home: Path) -> Path:

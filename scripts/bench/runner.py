@@ -17,15 +17,20 @@ _numbers = itertools.count(1)
 
 def measure(server: Server, peer: Peer, workload: str, options: Options) -> Line:
     """Run it once. A peer that fails or takes too long gives a void line."""
-    catalogue.prepare(peer)
     line = Line(
         peer=peer.name,
-        version=peer.version(),
+        version="",
         workload=workload,
         workers=options.workers,
         conns=options.conns,
         variant=options.variant,
     )
+    try:
+        catalogue.prepare(peer)
+    except catalogue.InterpreterMissingError as error:
+        line.void = str(error)
+        return line
+    line.version = peer.version()
     name = f"bench_{next(_numbers)}"
     with server.database(name) as url, programs(peer, url) as started:
         started.setup()
