@@ -237,6 +237,14 @@ class TopicSettings(Group):
     keep_every_seconds: Seconds = 60.0
     """How often partitions of logs are made and dropped, and old message ids forgotten."""
     seal_every_seconds: Seconds = 1.0
+    example: bool = False
+    """Whether workers run the worked example's consumers (camera events, AI results, notifications, audit logs)."""
+    archive_folder: Path = CHECKOUT / ".tandem" / "archive"
+    """Long-term storage of the example's audit logs."""
+    sms_gateway: str | None = None
+    push_gateway: str | None = None
+    webhook_secret: SecretStr = SecretStr("whsec_" + "dGFuZGVtIHdvcmtlZCBleGFtcGxlIG9ubHku")
+    """Signs what the example's notifications post; set your own."""
     audit_folder: Path = CHECKOUT / ".tandem" / "audit"
     """Where the audit log's signing key and signed heads lie: outside the database, best on another machine."""
 

@@ -6,14 +6,17 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
-from app.domains.topics import audit, upkeep
+from app.domains.topics import audit, example, upkeep
+from app.domains.topics.consumers import add_consumers
 from app.queue.kinds import Registry
 
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 
 
 def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
-    """Add the consumers that this process handles. Own ones come through `add_consumers` in an own registry."""
+    """Add the example's consumers, if it is on. Own ones come through `add_consumers` in an own registry."""
+    if settings.topics.example:
+        add_consumers(registry, example.consumers(settings.topics, settings.notifications), sessions)
 
 
 def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:
