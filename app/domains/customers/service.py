@@ -182,6 +182,7 @@ async def _write(
 ) -> tuple[Accepted, int]:
     """The job, its row and its line of the ledger."""
     request, customer, tier = submission.request, terms.customer, terms.tier
+    wait_until = day.at + tier.longest_wait if tier.longest_wait is not None else None
     light = len(canonical(request.input)) <= settings.light_bytes
     priority = priority_of(
         Circumstances(
@@ -208,6 +209,7 @@ async def _write(
             queue=QUEUE,
             priority=band,
             partition_key=customer.customer_id,
+            start_by=wait_until,
             context={"request_id": str(present().get("request_id", ""))},
         ),
     )
@@ -224,7 +226,7 @@ async def _write(
             "revenue": request.revenue_impact,
             "light": light,
             "deadline": request.deadline,
-            "longest_wait": tier.longest_wait,
+            "wait_until": wait_until,
             "priority": priority,
             "notify": request.notify,
             "idempotency_key": submission.key,

@@ -8,7 +8,7 @@ INSERT INTO public.customer_jobs
     (job_id, customer_id, tier, workflow, counted, overage, importance, revenue, light, deadline, wait_until, priority,
      notify, idempotency_key, body_hash, day, accepted_at)
 SELECT %(job_id)s, %(customer_id)s, %(tier)s, %(workflow)s, %(counted)s, %(overage)s, %(importance)s, %(revenue)s,
-       %(light)s, %(deadline)s, c.at + %(longest_wait)s::interval, %(priority)s, %(notify)s, %(idempotency_key)s,
+       %(light)s, %(deadline)s, %(wait_until)s::timestamptz, %(priority)s, %(notify)s, %(idempotency_key)s,
        %(body_hash)s, %(day)s, c.at
 FROM clock AS c
 RETURNING job_id, customer_id, tier, workflow, importance, overage, deadline, wait_until, priority, accepted_at,

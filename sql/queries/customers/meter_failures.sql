@@ -4,5 +4,5 @@ INSERT INTO public.customer_usage (customer_id, job_id, token, what, attempt, ti
 SELECT j.customer_id, j.job_id, a.token, 'failed_ms', a.attempt, j.tier, j.workflow,
        greatest(0, round(extract(epoch FROM a.finished_at - coalesce(a.started_at, a.finished_at)) * 1000))::bigint, a.finished_at
 FROM tandem.attempt AS a JOIN public.customer_jobs AS j ON j.job_id = a.job_id
-WHERE a.job_id = %(job_id)s AND a.token IS NOT NULL
+WHERE a.job_id = %(job_id)s AND a.token IS NOT NULL AND a.error_class <> 'expired'  -- it never ran
 ON CONFLICT (job_id, token, what) DO NOTHING

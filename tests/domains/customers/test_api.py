@@ -16,7 +16,7 @@ JOBS = "/v1/workflows/text-keywords/jobs"
 
 def as_customer(customer: str, tier: str | None = None, **headers: str) -> dict[str, str]:
     """Headers of a customer's own token."""
-    told = {"customer": customer} | ({"tier": tier} if tier else {})
+    told: dict[str, Any] = {"customer": customer} | ({"tier": tier} if tier else {})
     return bearer(token(sub=f"user-of-{customer}", roles=["user"], **told)) | headers
 
 

@@ -163,3 +163,22 @@ async def test_meeting_twice_makes_one_customer(db_url: str) -> None:
         first = await service.meet(connection, Caller("ann", None))
         second = await service.meet(connection, Caller("ann", "free"))
     assert first.customer.created_at == second.customer.created_at
+
+
+async def test_waiting_longer_than_the_tier_allows_ends_as_expired_and_is_told(db_url: str) -> None:
+    for customer, tier in (("a", "premium"), ("b", "pro"), ("c", "free"), ("d", "vip")):
+        await submit(db_url, customer, tier, clock_offset="-40 minutes", notify=False)
+    await submit(db_url, "e", "pro", clock_offset="-121 minutes", notify=False)
+    async with working(db_url, workflows=Moody().workflows(), sweep=True):
+        await eventually_async(lambda: len(read(db_url, "SELECT 1 AS n FROM tandem.done")) == 5, timeout=30)
+    ended = read(db_url, "SELECT customer_id, outcome, error_class FROM customer_jobs ORDER BY customer_id")
+    assert [tuple(row) for row in ended] == [
+        ("a", "DEAD", "expired"),
+        ("b", "SUCCEEDED", None),
+        ("c", "SUCCEEDED", None),
+        ("d", "SUCCEEDED", None),
+        ("e", "DEAD", "expired"),
+    ]
+    told = read(db_url, "SELECT customer_id, topic FROM customer_notifications ORDER BY customer_id")
+    assert [tuple(row) for row in told] == [("a", "job-expired"), ("e", "job-expired")], "never silently"
+    assert read(db_url, "SELECT count(*) AS n FROM customer_usage WHERE what = 'failed_ms'") == [(0,)]
