@@ -2790,6 +2790,18 @@ CREATE SEQUENCE tandem.message_position
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE tandem.progress (
+    job_id bigint NOT NULL,
+    attempt smallint NOT NULL,
+    percent real NOT NULL,
+    stage text NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT progress_percent CHECK (((percent >= (0)::double precision) AND (percent <= (100)::double precision)))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.progress IS 'How far a try says that it is: written at most once a second by who holds the lease';
+
 CREATE TABLE tandem.rate (
     name text NOT NULL COLLATE pg_catalog."C",
     tat timestamp with time zone NOT NULL
@@ -3214,6 +3226,9 @@ ALTER TABLE ONLY tandem.message_dedup
 
 ALTER TABLE ONLY tandem.message
     ADD CONSTRAINT message_pkey PRIMARY KEY (topic_id, "position");
+
+ALTER TABLE ONLY tandem.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY tandem.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);

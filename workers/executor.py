@@ -32,6 +32,7 @@ from app.queue.store import Store
 from workers.finisher import Finisher
 from workers.inbox import Inbox
 from workers.processes import Answer, ChildCrashedError, ProcessPool
+from workers.progress import ProgressWriter
 
 if TYPE_CHECKING:
     from workers.slots import Slot
@@ -60,12 +61,14 @@ class Executor:
         maintenance: Reconnecting,
         processes: ProcessPool,
         threads: int,
+        progress: ProgressWriter,
     ) -> None:
         self.registry = registry
         self.inbox = inbox
         self.finisher = finisher
         self.processes = processes
         self.maintenance = maintenance
+        self.progress = progress
         self._open_async = open_async
         self._open_sync = open_sync
         # Room for as many given-up threads again: Python cannot end a thread.
@@ -83,7 +86,7 @@ class Executor:
         if claimed.expired(kind.start_within):
             self.finisher.failed(claimed, 0.0, EXPIRED)
             return
-        job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
+        job: Job[Any] = self._job(claimed, kind)
         key = id(slot)
         self._jobs[key] = [job]
         enter(_log_ids(claimed))
@@ -136,7 +139,7 @@ class Executor:
         """The batch's jobs with their payloads read; one that cannot be read does not spoil the others."""
         jobs: list[Job[Any]] = []
         for claimed in batch:
-            job: Job[Any] = Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync)
+            job: Job[Any] = self._job(claimed, kind)
             if claimed.cancelled:
                 self.finisher.cancelled(claimed, 0.0, "cancelled before it started")
                 continue
@@ -179,7 +182,18 @@ class Executor:
         else:
             self._succeeded(job, result)
 
+    def _job(self, claimed: ClaimedJob, kind: Kind) -> Job[Any]:
+        report = self.progress.report
+        return Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync, report=report)
+
     async def _call(self, slot: "Slot", job: Job[Any]) -> Any:
+        try:
+            return await self._call_handler(slot, job)
+        finally:
+            if job.reported is not None:
+                await self.progress.flush(job.id, job.claimed.token)
+
+    async def _call_handler(self, slot: "Slot", job: Job[Any]) -> Any:
         handler, executor = job.kind.handler, job.kind.executor
         if executor == "async":
             return await handler(job)

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind
 from app.queue.lease import LeaseLost
 from app.queue.outcomes import Decision
+from app.queue.progress import Progress
 from app.queue.retry import Failure, RemoteError, code_of
 from app.queue.running import Job, encode_result
 
@@ -65,12 +66,16 @@ class Child:
         with suppress(EOFError, OSError):
             self.pipe.recv()  # it is up; if it ended instead, the first job says so
 
-    def ask(self, kind: Kind, claimed: ClaimedJob) -> Answer:
-        """Run one job in the child; blocks. Raises ChildCrashedError when the child ends instead of answering."""
+    def ask(self, kind: Kind, claimed: ClaimedJob, report: Callable[[Progress], None]) -> Answer:
+        """Run one job in the child; blocks, and passes its progress on.
+
+        Raises ChildCrashedError when the child ends instead of answering.
+        """
         self.idle = False
         try:
             self.pipe.send((kind, claimed))
-            answer = self.pipe.recv()
+            while isinstance(answer := self.pipe.recv(), Progress):
+                report(answer)
         except (EOFError, OSError):
             self.process.join(1.0)
             raise ChildCrashedError(
@@ -125,7 +130,9 @@ class ProcessPool:
 
     async def run(self, job: Job[Any], child: Child) -> Answer:
         """Run a job in its child. Raises RemoteError (the handler failed), LeaseLost, ChildCrashedError."""
-        ask = partial(child.ask, _bare(job.kind), job.claimed)
+        ask = partial(
+            child.ask, _bare(job.kind), job.claimed, lambda news: job.progress(news.percent, news.stage)
+        )
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         if answer.lost:
             raise LeaseLost.of(job.id)
@@ -184,7 +191,7 @@ def _main(pipe: Connection, url: str, settings: DatabaseSettings) -> None:
             kind, claimed = pipe.recv()
         except (EOFError, OSError):
             return
-        pipe.send(_run(kind, claimed, database))
+        pipe.send(_run(kind, claimed, database, pipe))
 
 
 def _end_with_parent() -> None:
@@ -195,8 +202,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(kind: Kind, claimed: ClaimedJob, database: "_ChildDatabase") -> Answer:
-    job: Job[Any] = Job(claimed, kind, open_sync=database.open)
+def _run(kind: Kind, claimed: ClaimedJob, database: "_ChildDatabase", pipe: Connection) -> Answer:
+    # The worker writes it: it has the connection, and throttles.
+    job: Job[Any] = Job(
+        claimed, kind, open_sync=database.open, report=lambda _job, _token, news: pipe.send(news)
+    )
     try:
         signal.signal(signal.SIGTERM, _interrupted)
         try:

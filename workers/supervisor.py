@@ -38,6 +38,7 @@ from workers.inbox import Inbox
 from workers.prober import Prober
 from workers.processes import ProcessPool
 from workers.producer import Producer
+from workers.progress import ProgressWriter
 from workers.settler import Settler
 from workers.slots import Slots
 from workers.sweeper.reconcile import Reconciler
@@ -110,6 +111,7 @@ class Supervisor:
             batch=worker.finish_batch,
             delay=worker.finish_delay_ms / 1000,
         )
+        self.progress = ProgressWriter(self.maintenance)
         self.executor = Executor(
             registry=registry,
             inbox=self.inbox,
@@ -119,6 +121,7 @@ class Supervisor:
             maintenance=self.maintenance,
             processes=ProcessPool(self.url, self.settings.database),
             threads=worker.slots,
+            progress=self.progress,
         )
         self.slots = Slots(inbox=self.inbox, executor=self.executor, count=worker.slots)
 
@@ -255,6 +258,7 @@ class Supervisor:
         self.heartbeat.start()
         self.finisher.start()
         self.slots.start()
+        self.progress.start()
         self.prober.start()
         self.producer.start()
         if self.sweeper is not None:
@@ -328,7 +332,7 @@ class Supervisor:
         await self._bounded(
             self.executor.hand_back([job for job in left if self.inbox.holds(job.id, job.token)]), 5.0
         )
-        await self.finisher.stop(2.0)
+        await asyncio.gather(self.finisher.stop(2.0), self.progress.stop(1.0))
         self.executor.close()
         if self.sweeper is not None:
             await asyncio.to_thread(self.sweeper.stop)

@@ -141,6 +141,9 @@ class JobDetail(Job):
     cancel_requested_at: datetime | None
     cancel_requested_by: str | None
     cancel_reason: str | None
+    progress_percent: float | None = Field(description="How far its newest try said that it is, 0 to 100")
+    progress_stage: str | None
+    progress_at: datetime | None
     attempts: list[JobAttempt]
 
 

@@ -106,7 +106,7 @@ async def list_jobs(
 )
 async def get_job(job_id: JobIdDep, access: AccessDep) -> JobDetail:
     """Where it stands, its payload, its failed tries, and whether somebody asked for its cancel."""
-    return JobDetail.model_validate(await _read(access, job_id), extra="ignore")
+    return JobDetail.model_validate(await read_one(access, job_id), extra="ignore")
 
 
 @router.get(
@@ -117,7 +117,7 @@ async def get_job(job_id: JobIdDep, access: AccessDep) -> JobDetail:
 )
 async def get_result(job_id: JobIdDep, access: AccessDep) -> JobResult:
     """409 (wrong-state) as long as it has not succeeded; the problem's `job_status` says where it stands."""
-    found = await _read(access, job_id)
+    found = await read_one(access, job_id)
     if found["status"] != "SUCCEEDED":
         raise _wrong_state(f"job {job_id} is {found['status']}: it has no result", found["status"])
     return JobResult(job_id=job_id, result=found["result"])
@@ -179,7 +179,8 @@ async def retry_job(job_id: JobIdDep, access: AccessDep, registry: RegistryDep) 
     return JobRetry(job_id=job_id)
 
 
-async def _read(access: AccessDep, job_id: int) -> dict[str, Any]:
+async def read_one(access: AccessDep, job_id: int) -> dict[str, Any]:
+    """All there is to know of a job. Raises NotFound."""
     async with access.read_directly() as connection:
         with _as_problems():
             return await admin.read_job(connection, job_id)

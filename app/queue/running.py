@@ -24,9 +24,11 @@ from app.errors import AppError
 from app.queue import lease
 from app.queue.job import PAYLOAD_LIMIT_BYTES, ClaimedJob, encode_json
 from app.queue.kinds import Kind
+from app.queue.progress import Progress
 
 Payload = TypeVar("Payload")
 OpenAsync = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
+Report = Callable[[int, int, Progress], None]
 OpenSync = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 
@@ -48,6 +50,7 @@ class Job(Generic[Payload]):
         *,
         open_async: OpenAsync | None = None,
         open_sync: OpenSync | None = None,
+        report: Report | None = None,
     ) -> None:
         self.claimed = claimed
         self.kind = kind
@@ -56,6 +59,9 @@ class Job(Generic[Payload]):
         self.started_at = monotonic()
         self._open_async = open_async
         self._open_sync = open_sync
+        self._report = report
+        self.reported: Progress | None = None
+        """What `progress` was told last."""
 
     @property
     def stop_requested(self) -> threading.Event:
@@ -96,6 +102,16 @@ class Job(Generic[Payload]):
         """Seconds from ready to the start of this try: the database's clock up to the claim, ours after it."""
         before = (self.claimed.claimed_at - self.claimed.ready_at).total_seconds()
         return max(0.0, before + self.started_at - self.claimed.received_at)
+
+    def progress(self, percent: float, stage: str = "") -> None:
+        """Say how far this try is, for whoever watches. Raises InvalidInput for what is not 0 to 100.
+
+        Costs nothing to call often: written at most once a second, the last value when the handler ends, never after
+        the lease is lost. From coroutines, threads and processes.
+        """
+        self.reported = Progress.of(percent, stage)
+        if self._report is not None:
+            self._report(self.id, self.claimed.token, self.reported)
 
     @property
     def ran_ms(self) -> float:

@@ -213,7 +213,7 @@ CROSS JOIN LATERAL (VALUES
 WHERE r.holds ORDER BY r.rank
 $$;
 
-DROP TABLE tandem.start_deadline, tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
+DROP TABLE tandem.progress, tandem.start_deadline, tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
 CREATE TABLE tandem.schedule (
     name          text COLLATE "C" NOT NULL PRIMARY KEY,
     cron          text        NOT NULL,

@@ -96,6 +96,16 @@ CREATE TABLE tandem.start_deadline (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 COMMENT ON TABLE tandem.start_deadline IS 'Jobs that expire if they have not started by then; a row lives until that time';
 
+-- --- progress -----------------------------------------------------------------------------------------------------
+CREATE TABLE tandem.progress (
+    job_id        bigint      NOT NULL PRIMARY KEY,
+    attempt       smallint    NOT NULL,
+    percent       real        NOT NULL CONSTRAINT progress_percent CHECK (percent BETWEEN 0 AND 100),
+    stage         text        NOT NULL,
+    updated_at    timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON TABLE tandem.progress IS 'How far a try says that it is: written at most once a second by who holds the lease';
+
 -- --- functions ----------------------------------------------------------------------------------------------------
 
 -- tandem.fire_schedule(name, expected, ticks, next): makes the jobs of these ticks and moves the schedule on to `next`; answers

@@ -6,6 +6,7 @@ from datetime import timedelta
 from psycopg import errors
 
 from app.database.deadline import BoundedAsyncConnection
+from app.queue.progress import ProgressStore
 from app.queue.rates import forget_rates
 from app.queue.schedule_store import ScheduleStore
 from app.queue.store import Store
@@ -57,7 +58,15 @@ class ForgetExpired(Step):
         """Forget everything that is past its time."""
         store, counts = (
             Store(connection),
-            {"results": 0, "unique_keys": 0, "kept_jobs": 0, "rates": 0, "ticks": 0, "workers": 0},
+            {
+                "results": 0,
+                "unique_keys": 0,
+                "kept_jobs": 0,
+                "rates": 0,
+                "ticks": 0,
+                "progress": 0,
+                "workers": 0,
+            },
         )
         while (found := await store.expire_results(most=self.batch)) > 0:
             counts["results"] += found
@@ -67,6 +76,7 @@ class ForgetExpired(Step):
             counts["kept_jobs"] += found
         while (found := await forget_rates(connection, most=self.batch)) > 0:
             counts["rates"] += found
+        counts["progress"] = await ProgressStore(connection).forget_progress(retention=self.retention)
         counts["ticks"] = await ScheduleStore(connection).forget_ticks(retention=self.retention)
         counts["workers"] = await store.forget_workers(retention=self.retention)
         return Moved(sum(counts.values()), counts)

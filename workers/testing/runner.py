@@ -19,6 +19,7 @@ from workers.executor import Executor
 from workers.finisher import Finisher
 from workers.inbox import Inbox
 from workers.processes import ProcessPool
+from workers.progress import ProgressWriter
 from workers.settler import Settler
 from workers.slots import Slots
 from workers.testing.ground import Ground
@@ -56,6 +57,7 @@ class Runner:
             maintenance=ground.maintenance,
             processes=ProcessPool(ground.url, DatabaseSettings()),
             threads=self.slots,
+            progress=ProgressWriter(ground.maintenance),
         )
         self._slots = Slots(inbox=self._inbox, executor=self._executor, count=self.slots)
 

@@ -118,6 +118,7 @@ async def test_results_and_unique_keys_expire(db_url: str) -> None:
             "unique_keys": 1,
             "kept_jobs": 0,
             "ticks": 0,
+            "progress": 0,
             "rates": 0,
             "workers": 0,
         }
