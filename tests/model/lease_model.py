@@ -5,10 +5,13 @@ tests/races drives that on a real server.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
-Bug = Literal["no_fence", "sweep_by_id", "claim_no_recheck", "effect_outside_tx", "no_idempotency"]
+Bug = Literal[
+    "no_fence", "sweep_by_id", "claim_no_recheck", "effect_outside_tx", "no_idempotency", "retry_forgets_cancel",
+    "rescue_forgets_cancel", "start_forgets_cancel", "cancel_by_id", "hand_back_by_id", "fail_by_id", "found_by_id",
+]  # fmt: skip
 Place = Literal["nowhere", "ready", "lease", "done", "dead", "cancelled"]
 Phase = Literal["idle", "looking", "running", "fenced", "wrote", "unsure", "crashed"]
 ENDS = ("done", "dead", "cancelled")
@@ -23,7 +26,7 @@ class Worker(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that the model knows. `losses`, `crashes`, `pauses` are the faults still allowed, which keeps it finite."""
+    """All that the model knows. `losses` to `returns` (hand-backs) are what is still allowed, which keeps it finite."""
 
     place: Place = "nowhere"
     jobs: int = 0
@@ -37,6 +40,12 @@ class State(NamedTuple):
     effects: int = 0
     told: int = 0
     """How many workers were told that they ended the job."""
+    ended_by: int = 0
+    """The token under which it was done: who lost an answer asks for it."""
+    seen_waiting: bool = False
+    """The operator saw the job wait, between its two steps."""
+    defied: bool = False
+    """The job went back to wait for another try, or started, after its cancel was asked for."""
     stolen: bool = False
     """A token that was not the lease's ended the job."""
     ended: str = ""
@@ -49,6 +58,7 @@ class State(NamedTuple):
     losses: int = 2
     crashes: int = 1
     pauses: int = 1
+    returns: int = 1
 
 
 Step = tuple[str, State]
@@ -57,7 +67,7 @@ Step = tuple[str, State]
 def steps(s: State, bug: Bug | None = None) -> Iterator[Step]:
     """Everything that can happen next."""
     yield from _producer(s, bug)
-    yield from _operator(s)
+    yield from _operator(s, bug)
     yield from _sweeper(s, bug)
     for number in (0, 1):
         yield from _worker(s, number, bug)
@@ -76,16 +86,24 @@ def _producer(s: State, bug: Bug | None) -> Iterator[Step]:
         yield "enqueue never arrives", s._replace(producer="unsure", losses=s.losses - 1)
 
 
-def _operator(s: State) -> Iterator[Step]:
+def _operator(s: State, bug: Bug | None) -> Iterator[Step]:
+    """A cancel in two steps: look where the job is, then end it there, or leave a request."""
     if s.cancel != "no":
         return
-    if s.place == "ready":
-        yield "cancel a waiting job", _end(s, "cancelled")._replace(cancel="met")
+    if s.place == "ready" and not s.seen_waiting:
+        yield "operator sees a waiting job", s._replace(seen_waiting=True)
+    looked = s._replace(seen_waiting=False)
+    if s.seen_waiting and (s.place == "ready" or bug == "cancel_by_id"):
+        yield "operator cancels it", _end(looked, "cancelled")._replace(cancel="met")
     elif s.place == "lease":
-        yield "ask a running job to be cancelled", s._replace(cancel="asked")
+        yield "operator asks a running job to be cancelled", looked._replace(cancel="asked")
+    elif s.seen_waiting and s.place in ENDS:
+        yield "operator comes too late", looked
 
 
 def _sweeper(s: State, bug: Bug | None) -> Iterator[Step]:
+    if s.place == "ready" and s.cancel == "asked":
+        yield "sweeper meets the cancel of a job that came back", _end(s, "cancelled")._replace(cancel="met")
     if s.place == "lease" and s.expired and s.locked_by < 0 and not s.selected:
         yield "sweeper sees an expired lease", s._replace(selected=s.token)
     if not s.selected:
@@ -94,10 +112,10 @@ def _sweeper(s: State, bug: Bug | None) -> Iterator[Step]:
     still = s.place == "lease" and s.token == s.selected and s.expired and s.locked_by < 0
     if not still and bug != "sweep_by_id":
         yield "sweeper finds it changed", seen
-    elif s.cancel == "asked":
+    elif s.cancel == "asked" and bug != "rescue_forgets_cancel":
         yield "sweeper cancels", _end(seen, "cancelled")._replace(cancel="met")
     else:
-        yield "sweeper rescues", _ready(seen)
+        yield "sweeper rescues", _ready(seen)._replace(defied=s.defied or s.cancel == "asked")
 
 
 def _worker(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
@@ -120,8 +138,11 @@ def _worker(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
             yield f"{number} proves its lease", _be(s._replace(locked_by=number), number, "fenced", me.token)
         if mine and s.expired:
             yield f"{number} beats", s._replace(expired=False)
-        if mine and free:
-            yield from _fail(s, number)
+        if (mine and free) or bug == "fail_by_id":
+            yield from _fail(s, number, bug)
+        if s.returns and ((mine and free) or bug == "hand_back_by_id"):
+            # The try is refunded and a cancel's request goes along: whoever claims next ends it.
+            yield f"{number} hands back", _ready(_be(s, number, "idle"))._replace(returns=s.returns - 1)
         if not mine:
             yield f"{number} learns that its lease is lost", _be(s, number, "idle")
     elif me.phase in ("fenced", "wrote"):
@@ -130,7 +151,9 @@ def _worker(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
         if bug == "no_fence":  # the finish is sent again, and nothing stops it
             yield from _commit(s, number, bug)
         elif mine and free:
-            yield from _fail(s, number)  # the commit had not happened: the try counts as failed
+            yield from _fail(s, number, bug)  # the commit had not happened: the try counts as failed
+        elif s.place == "done" and (s.ended_by == me.token or bug == "found_by_id"):
+            yield f"{number} learns that it had committed", _be(s, number, "idle")._replace(told=s.told + 1)
         else:
             yield f"{number} finds its token gone", _be(s, number, "idle")
 
@@ -143,20 +166,26 @@ def _claim(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
     claimed = s._replace(
         place="lease", token=s.next_token, next_token=s.next_token + 1, expired=False, claims=s.claims + 1
     )
+    if s.cancel == "asked" and bug != "start_forgets_cancel":
+        ended = _end(_be(claimed, number, "idle"), "cancelled")._replace(cancel="met")
+        yield f"{number} ends what came back to be cancelled", ended
+        return
+    claimed = claimed._replace(defied=s.defied or s.cancel == "asked")
     yield f"{number} claims", _be(claimed, number, "running", s.next_token)
     if s.losses:
         yield f"{number} claims, answer lost", _be(claimed._replace(losses=s.losses - 1), number, "idle")
 
 
-def _fail(s: State, number: int) -> Iterator[Step]:
+def _fail(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
     """The handler failed: another try, a dead letter, or the cancel that somebody asked for."""
     idle = _be(s, number, "idle")
-    if s.cancel == "asked":
+    if s.cancel == "asked" and bug != "retry_forgets_cancel":
         yield f"{number} cancels", _end(idle, "cancelled")._replace(cancel="met")
     elif s.attempts + 1 >= MAX_ATTEMPTS:
         yield f"{number} gives up", _end(idle, "dead")._replace(attempts=s.attempts + 1)
     else:
-        yield f"{number} fails", _ready(idle)._replace(attempts=s.attempts + 1)
+        again = _ready(idle)._replace(defied=s.defied or s.cancel == "asked")
+        yield f"{number} fails", again._replace(attempts=s.attempts + 1)
 
 
 def _commit(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
@@ -167,7 +196,7 @@ def _commit(s: State, number: int, bug: Bug | None) -> Iterator[Step]:
         yield f"{number} rolls back", _be(unlocked, number, "idle")
         return
     effects = s.effects + (me.phase != "wrote")
-    done = _end(unlocked, "done")._replace(effects=effects, stolen=s.stolen or not mine)
+    done = _end(unlocked, "done")._replace(effects=effects, stolen=s.stolen or not mine, ended_by=me.token)
     yield f"{number} commits", _be(done, number, "idle")._replace(told=s.told + 1)
     if s.losses:
         lost = done._replace(losses=s.losses - 1)
@@ -221,6 +250,7 @@ INVARIANTS: dict[str, Callable[[State], bool]] = {
     "AttemptsBounded": lambda s: s.attempts <= MAX_ATTEMPTS,
     "CancelWins": lambda s: s.place != "cancelled" or s.effects == 0,
     "CallerTruth": lambda s: s.told <= 1,
+    "CancelIsNotForgotten": lambda s: not s.defied,
 }
 
 
@@ -231,12 +261,14 @@ class Result(NamedTuple):
     broken: dict[str, list[str]]
 
 
-def search(bug: Bug | None = None, *, without: str = "") -> Result:
-    """Visit every state breadth first. A state that breaks an invariant is not followed further.
+def search(
+    bug: Bug | None = None, *, without: str = "", start: State | None = None, until: Collection[str] = ()
+) -> Result:
+    """Visit every state breadth first, or until these are broken. A state that breaks one is not followed further.
 
     `Ends` is broken by a state from which no end of the job can be reached any more.
     """
-    start = State()
+    start = start or State()
     came: dict[State, tuple[State, str] | None] = {start: None}
     back: dict[State, list[State]] = {}
     broken: dict[str, list[str]] = {}
@@ -246,6 +278,8 @@ def search(bug: Bug | None = None, *, without: str = "") -> Result:
         wrong = [name for name, holds in INVARIANTS.items() if name != without and not holds(s)]
         for name in wrong:
             broken.setdefault(name, _way(came, s))
+        if until and broken.keys() >= set(until):
+            return Result(len(came), broken)
         if wrong:
             continue
         for label, then in steps(s, bug):
