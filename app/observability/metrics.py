@@ -23,6 +23,7 @@ from app.observability.conversation_metrics import ConversationMetrics
 from app.observability.gauges import DatabaseGauges
 from app.observability.http_metrics import HttpMetrics
 from app.observability.queue_metrics import QueueMetrics
+from app.observability.topic_metrics import TopicGauges, TopicMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def bind_metrics(registry: CollectorRegistry) -> Callable[[], None]:
         *queue.listen(),
         *ConversationMetrics(registry).listen(),
         *HttpMetrics(registry).listen(),
+        *TopicMetrics(registry).listen(),
     ]
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -54,6 +56,7 @@ def open_metrics(settings: Settings, url: str) -> Iterator[CollectorRegistry]:
     registry = CollectorRegistry(auto_describe=False)
     gauges = DatabaseGauges(url, settings)
     registry.register(gauges)
+    registry.register(TopicGauges(url, settings))
     unbind = bind_metrics(registry)
     try:
         yield registry

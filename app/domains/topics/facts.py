@@ -20,7 +20,7 @@ class TopicPublished:
 
 @dataclass(frozen=True, slots=True)
 class TopicConsumed:
-    """Deliveries moved over HTTP: `outcome` is consumed, acknowledged, returned or dead."""
+    """Deliveries moved over HTTP: `outcome` is consumed, success, retry or dead."""
 
     topic: str
     group: str

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -14,6 +15,7 @@ from app.queue.store import statement
 Connection = AsyncConnection[Any]
 Row = dict[str, Any]
 DETAIL_LIMIT = 256 * 1024
+COUNT_LIMIT = 100_000_000
 PINNED = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),"
     " set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
@@ -43,7 +45,14 @@ async def list_groups(
     connection: Connection, *, topic: str | None = None, group: str | None = None
 ) -> list[Row]:
     """Groups with their lag."""
-    return await rows(connection, "list_groups", {"topic": topic, "group": group})
+    return await rows(connection, "list_groups", {"topic": topic, "group": group, "most": COUNT_LIMIT})
+
+
+def measure_groups(connection: psycopg.Connection[Any], *, most: int) -> list[Row]:
+    """The same for gauges: counting ends at `most`."""
+    cursor = connection.cursor(row_factory=dict_row)
+    params = {"topic": None, "group": None, "most": most}
+    return cursor.execute(statement("topics", "list_groups"), params).fetchall()
 
 
 async def list_topics(connection: Connection, *, topic: str | None = None) -> list[Row]:

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import psycopg
 
+from app import events
 from app.client.aio import publish_many
 from app.client.message import Message, Published
 from app.domains.topics import consuming, repository
 from app.domains.topics.errors import group_unknown, message_conflict, topic_unknown
+from app.domains.topics.facts import TopicConsumed, TopicPublished
 from app.domains.topics.repository import Connection, Row
 from app.domains.topics.schemas import Where
 from app.errors import InvalidInput
@@ -54,6 +56,7 @@ async def publish(
             items=len(fresh),
             detail={"positions": ranges([one.position for one in fresh]), "repeated": len(made) - len(fresh)},
         )
+    events.publish(TopicPublished(topic, len(fresh)))
     return made
 
 
@@ -132,6 +135,7 @@ async def consume(
         if found:
             positions = [one.envelope["position"] for one in found]
             await _note(connection, group, actor, "consume", positions, consumer=consumer)
+    _count(group, "consumed", len(found))
     return found
 
 
@@ -142,6 +146,7 @@ async def acknowledge(
     async with connection.transaction():
         good, lost, positions = await consuming.acknowledge(connection, group, receipts)
         await _note(connection, group, actor, "ack", positions, lost=len(lost))
+    _count(group, "success", len(positions))
     return good, lost
 
 
@@ -170,6 +175,8 @@ async def give_back(
             items=len(jobs),
             detail={"jobs": ranges(jobs), "dead": len(dead), "lost": len(lost), "reason": reason},
         )
+    _count(group, "retry", len(again))
+    _count(group, "dead", len(dead))
     return again, dead, lost
 
 
@@ -332,6 +339,11 @@ def ranges(numbers: Sequence[int]) -> list[list[int]]:
         else:
             runs.append([number, number])
     return runs
+
+
+def _count(group: Row, outcome: str, messages: int) -> None:
+    if messages:
+        events.publish(TopicConsumed(group["topic"], group["group_name"], outcome, messages))
 
 
 async def _note(

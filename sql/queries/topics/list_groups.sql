@@ -1,5 +1,6 @@
 -- Every group with what waits for it: deliveries that are not done, since when the oldest ready one waits, dead letters,
--- consumers seen lately (workers that serve its queue, programs that consume over HTTP), and messages still to be filled in.
+-- consumers seen lately (workers that serve its queue, programs that consume over HTTP), and open fills.
+-- Ready deliveries are counted up to `most` for each priority.
 WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), g AS MATERIALIZED (
     SELECT g.id, t.name AS topic, g.name AS group_name, g.queue, g.ordered, g.max_attempts, g.retry_delay_ms, g.backoff, g.created_at
     FROM tandem.topic_group AS g JOIN tandem.topic AS t ON t.id = g.topic_id
@@ -24,9 +25,11 @@ SELECT g.topic, g.group_name, g.queue, g.ordered, g.max_attempts, g.retry_delay_
 FROM g CROSS JOIN clock AS c LEFT JOIN tandem.queue AS q ON q.name = g.queue
 CROSS JOIN LATERAL (
     SELECT sum(l.jobs)::bigint AS jobs, min(l.oldest) AS oldest FROM generate_series(0, 9) AS p(priority) CROSS JOIN LATERAL (
-        SELECT count(*) AS jobs, min(r.ready_at) AS oldest FROM tandem.ready AS r
-        WHERE r.queue = g.queue AND r.priority = p.priority::smallint AND r.pos >= coalesce(
-            (SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = g.queue AND f.priority = p.priority), 0)) AS l) AS w
+        SELECT count(*) AS jobs, min(u.ready_at) AS oldest FROM (
+            SELECT r.ready_at FROM tandem.ready AS r
+            WHERE r.queue = g.queue AND r.priority = p.priority::smallint AND r.pos >= coalesce(
+                (SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = g.queue AND f.priority = p.priority), 0)
+            ORDER BY r.pos LIMIT %(most)s) AS u) AS l) AS w
 LEFT JOIN later AS s ON s.queue = g.queue LEFT JOIN running AS r ON r.queue = g.queue
 LEFT JOIN blocked AS b ON b.queue = g.queue LEFT JOIN dead AS d ON d.queue = g.queue
 ORDER BY g.topic, g.group_name
