@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "restart_after_crash": "on",
 }
+
+
+RECOVERY_SECONDS = 30.0
 
 
 class PrivateServer:
@@ -51,8 +55,15 @@ class PrivateServer:
             self.cluster.start()
 
     def connect(self) -> psycopg.Connection[Any]:
-        """A connection around every proxy."""
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="chaos")
+        """A connection around every proxy; waits for a crashed server to recover."""
+        end = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="chaos")
+            except psycopg.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     def terminate_backends(self) -> int:
         """End every other session; answers how many there were."""
