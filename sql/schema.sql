@@ -1654,6 +1654,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.resume_key(queue_name text, key text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    DELETE FROM tandem.halted AS h WHERE h.queue = queue_name AND h.partition_key = key;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM tandem.recheck_keys(queue_name, key);
+    RETURN true;
+END
+$$;
+
 CREATE FUNCTION tandem.set_limit(target text, max_running integer DEFAULT NULL::integer, weight double precision DEFAULT NULL::double precision, rate double precision DEFAULT NULL::double precision, burst integer DEFAULT NULL::integer, exempt boolean DEFAULT NULL::boolean) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'

@@ -1,13 +1,13 @@
 """`tandem queues`: what waits where, and pausing. What happens is in app/queue/admin.py."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from app.cli.connected import ask, operator
 from app.cli.output import Json, answer, show, show_duration, table
 
-app = typer.Typer(no_args_is_help=True, help="Queues: list, pause, resume.")
+app = typer.Typer(no_args_is_help=True, help="Queues: list, pause, resume, manage.")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 LIST = {
@@ -71,6 +71,47 @@ def resume(queue: Name, as_json: Json = False) -> None:
 
     row = ask(lambda connection: admin.resume_queue(connection, queue))
     answer(row, f"{queue} is not paused", as_json=as_json)
+
+
+@app.command()
+def manage(
+    queue: Name,
+    ordered: Annotated[bool, typer.Option("--ordered", help="One job of a key at a time, in order.")] = False,
+    dead_head: Annotated[
+        Literal["skip", "block"], typer.Option(help="Ordered: pass a dead letter, or stop its key.")
+    ] = "skip",
+    key_limit: Annotated[int | None, typer.Option(min=0, help="How many jobs of a key run at once.")] = None,
+    key_rate: Annotated[float | None, typer.Option(help="How many jobs of a key start per second.")] = None,
+    key_burst: Annotated[int, typer.Option(min=1, help="How many of them may start at once.")] = 1,
+    rank_keys: Annotated[
+        bool, typer.Option("--rank-keys", help="The key with the best priority comes first.")
+    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="Make it a plain queue again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Manage a queue: limits, order and fair shares between its partition keys. All settings at once.
+
+    Example: tandem queues manage reports --key-limit 2
+    """
+    from app.queue import limits
+
+    if off:
+        moved = ask(lambda connection: limits.release_queue(connection, queue))
+    else:
+        moved = ask(
+            lambda connection: limits.manage_queue(
+                connection,
+                queue,
+                ordered=ordered,
+                dead_head=dead_head,
+                key_limit=key_limit,
+                key_rate=key_rate,
+                key_burst=key_burst,
+                rank_keys=rank_keys,
+            )
+        )
+    text = f"{queue} is {'a plain queue' if off else 'managed'}; {moved} waiting jobs moved"
+    answer({"queue": queue, "managed": not off, "moved": moved}, text, as_json=as_json)
 
 
 def _words(row: dict[str, Any], now: Any) -> dict[str, Any]:
