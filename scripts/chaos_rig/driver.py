@@ -3,6 +3,7 @@
 What a client cannot know it calls unknown; what it calls failed must never turn up.
 """
 
+import asyncio
 import copy
 import queue
 import random
@@ -16,11 +17,14 @@ import httpx
 import psycopg
 
 from app.config import DatabaseSettings
-from app.database.connect import connect_sync
+from app.database.connect import connect, connect_sync
 from app.domains.conversations.schemas import EXAMPLE
-from app.errors import AppError
+from app.errors import AppError, Conflict
+from app.queue.admin import cancel_job
 from app.queue.enqueue import enqueue
 from app.queue.job import NewJob, Unique
+from app.queue.kinds import Registry
+from scripts.chaos_rig.history import ASKED
 from scripts.chaos_rig.journal import Journal
 
 CALL_SECONDS = 4.0
@@ -33,6 +37,7 @@ MIX = {
     "delayed": 10,
     "unique": 12,
     "rollback": 6,
+    "cancel": 6,
     "conversation": 22,
 }
 KINDS = {
@@ -61,7 +66,7 @@ class Workload:
         self._api = api
         self._pause = clients / rate
         self._stop = threading.Event()
-        self._again: queue.SimpleQueue[Callable[[Client], None]] = queue.SimpleQueue()
+        self._again: queue.SimpleQueue[Callable[[Client], object]] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, args=(number, seed), name=f"client-{number}", daemon=True)
             for number in range(clients)
@@ -78,7 +83,7 @@ class Workload:
         for thread in self._threads:
             thread.join(60)
 
-    def repeat(self, call: Callable[["Client"], None]) -> None:
+    def repeat(self, call: Callable[["Client"], object]) -> None:
         """Have some client do this as well, soon."""
         self._again.put(call)
 
@@ -126,9 +131,8 @@ class Client:
 
     def _enqueue_new(self, op: str, kind: str) -> None:
         work = self.choice.choices(WORK_SECONDS, WORK_SHARES)[0]
-        due = (
-            datetime.now(UTC) + timedelta(seconds=self.choice.uniform(0.5, 5)) if kind == "delayed" else None
-        )
+        waits = kind == "delayed" or (kind == "cancel" and self.choice.random() < 0.5)
+        due = datetime.now(UTC) + timedelta(seconds=self.choice.uniform(0.5, 5)) if waits else None
         job = NewJob(
             KINDS.get(kind, "chaos.flaky" if kind == "flaky" else "chaos.tx"),
             {"op": op, "work": work},
@@ -139,12 +143,14 @@ class Client:
         if kind == "unique":
             for _ in range(self.choice.randrange(1, 4)):
                 self.workload.repeat(lambda client: client.enqueue(op, kind, job))
-        self.enqueue(op, kind, job)
+        made = self.enqueue(op, kind, job)
+        if kind == "cancel" and made is not None:
+            self.cancel(op, made)
 
     # --- jobs ------------------------------------------------------------------------------------------------
 
-    def enqueue(self, op: str, kind: str, job: NewJob) -> None:
-        """Enqueue in a transaction of our own, and note how that ended."""
+    def enqueue(self, op: str, kind: str, job: NewJob) -> int | None:
+        """Enqueue in a transaction of our own, and note how that ended; answers the id that was acknowledged."""
         call = self._journal.invoke(op, kind, due=job.run_at.timestamp() if job.run_at else None)
         committing = False
         try:
@@ -153,7 +159,7 @@ class Client:
             if kind == "rollback":
                 connection.rollback()
                 self._journal.fail(call, "rolled back")
-                return
+                return None
             committing = True
             connection.commit()
         except (psycopg.Error, AppError) as error:
@@ -166,8 +172,19 @@ class Client:
                 self._journal.fail(call, why)
                 if state is not None and state[:2] not in ("57", "55", "40", "53", "25", "08"):
                     self.workload.unexpected.append(f"{op}: {why}")
-            return
+            return None
         self._journal.ok(call, answer.job_id)
+        return answer.job_id
+
+    def cancel(self, op: str, job_id: int) -> None:
+        """Ask for the job's cancel, and note what was answered: CANCELLED, REQUESTED, or that it came too late."""
+        call = self._journal.invoke(f"{op}{ASKED}", "asked")
+        try:
+            self._journal.ok(call, asyncio.run(_cancel(self._database, job_id)))
+        except Conflict:
+            self._journal.ok(call, "TOO LATE")
+        except (psycopg.Error, AppError) as error:
+            self._journal.unknown(call, f"{type(error).__name__}: {error}")
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
@@ -220,6 +237,11 @@ class Client:
         """Let go of connection and session."""
         self._drop_connection()
         self._http.close()
+
+
+async def _cancel(database: str, job_id: int) -> str:
+    async with await connect(database, name="client", settings=SETTINGS, session=SESSION) as connection:
+        return await cancel_job(connection, Registry(), job_id, by="chaos")
 
 
 def _body(op: str, choice: random.Random) -> dict[str, Any]:

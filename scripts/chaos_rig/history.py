@@ -4,13 +4,15 @@ Every op has a name of its own, so each question is a look-up: lost, ghosts, dou
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from scripts.chaos_rig.journal import Call
 
 CONVERSATION = "conversation"
+ASKED = "/asked"
+"""Behind the name of an op: the op that asks for its job's cancel."""
 AT_LEAST_ONCE = frozenset({"plain", "delayed"})
 """Kinds whose effects may happen more than once; those of all others must not."""
 
@@ -109,11 +111,14 @@ class Op:
     due: float | None
     acked: set[str] = field(default_factory=set)
     unknown: bool = False
+    cancel: set[str] = field(default_factory=set)
+    """What was answered to who asked for the job's cancel; empty when nobody asked."""
 
 
 def check(calls: Sequence[Call], facts: Facts) -> Findings:
     """Compare. Only a run that has drained may be judged: before that, what is on its way counts as stuck."""
     found, ops = Findings(), _ops(calls)
+    asked = {name.removesuffix(ASKED): ops.pop(name) for name in list(ops) if name.endswith(ASKED)}
     found.acked = sum(bool(op.acked) for op in ops.values())
     found.unknown = sum(call.outcome == "unknown" for call in calls)
     found.failed = sum(call.outcome == "fail" for call in calls)
@@ -126,6 +131,8 @@ def check(calls: Sequence[Call], facts: Facts) -> Findings:
     events = {event.op: event for event in facts.events}
 
     for name, op in ops.items():
+        if name in asked:
+            op.cancel = asked[name].acked or {"UNKNOWN"}
         if op.kind == CONVERSATION:
             _check_conversation(name, op, events.get(name), jobs.get(name, []), found)
         else:
@@ -170,11 +177,13 @@ def _check_job_op(name: str, op: Op, jobs: list[JobFact], effects: list[Effect],
     for extra in jobs[1:]:
         found.ghosts.append(f"{name}: a second job {extra.job_id} beside {jobs[0].job_id}")
     for job in jobs:
-        _check_end(name, job, found)
+        _check_end(name, job, found, op.cancel)
         mine = [effect for effect in effects if effect.job_id == job.job_id]
         if job.outcome == "SUCCEEDED" and not mine:
             found.lost.append(f"{name}: job {job.job_id} succeeded without its effect")
-        if op.kind in AT_LEAST_ONCE:
+        if job.outcome == "CANCELLED":
+            found.ghosts += [f"{name}: cancelled, and job {job.job_id} took effect" for _ in mine]
+        elif op.kind in AT_LEAST_ONCE:
             found.duplicates += max(0, len(mine) - 1)
         else:
             _check_once(name, job, mine, found)
@@ -183,15 +192,17 @@ def _check_job_op(name: str, op: Op, jobs: list[JobFact], effects: list[Effect],
         found.order_violations += [f"{name}: ran {op.due - at:.3f} s before it was due" for at in early]
 
 
-def _check_end(name: str, job: JobFact, found: Findings) -> None:
-    """Exactly one place, and that is `done` with a success."""
+def _check_end(name: str, job: JobFact, found: Findings, cancel: Set[str] = frozenset()) -> None:
+    """Exactly one place, and that is `done`: with a success, or cancelled where somebody asked for it."""
     if not job.places:
         found.lost.append(f"{name}: job {job.job_id} stands nowhere")
     elif len(job.places) > 1:
         found.ghosts.append(f"{name}: job {job.job_id} stands in {', '.join(job.places)} at once")
     elif job.places != ("done",):
         found.stuck.append(f"{name}: job {job.job_id} is still in {job.places[0]}")
-    elif job.outcome != "SUCCEEDED":
+    elif "CANCELLED" in cancel and job.outcome != "CANCELLED":
+        found.lost.append(f"{name}: the cancel of job {job.job_id} was acknowledged, and it {job.outcome}")
+    elif job.outcome != "SUCCEEDED" and not (cancel and job.outcome == "CANCELLED"):
         found.lost.append(f"{name}: job {job.job_id} ended as {job.outcome} ({job.error})")
 
 

@@ -211,3 +211,31 @@ def test_a_journal_reads_back_and_a_torn_line_is_unknown(tmp_path: Path) -> None
         ("c", "plain", "unknown", None),
     ]
     assert calls[0].due == 1.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "effect", "expected"),
+    [
+        ("CANCELLED", "CANCELLED", False, {}),
+        ("REQUESTED", "CANCELLED", False, {}),
+        ("REQUESTED", "SUCCEEDED", True, {}),
+        ("TOO LATE", "SUCCEEDED", True, {}),
+        (None, "CANCELLED", False, {}),
+        ("CANCELLED", "SUCCEEDED", True, {"lost": 1}),
+        ("CANCELLED", "CANCELLED", True, {"ghosts": 1}),
+        ("nobody asked", "CANCELLED", False, {"lost": 1}),
+    ],
+)
+def test_a_cancel_that_was_acknowledged_is_the_end(
+    answer: str | None, outcome: str, effect: bool, expected: dict[str, int]
+) -> None:
+    calls, facts = clean()
+    calls.append(Call(20, "cancel-9", "cancel", outcome="ok", answer="9"))
+    if answer != "nobody asked":
+        calls.append(
+            Call(21, "cancel-9/asked", "asked", outcome="ok" if answer else "unknown", answer=answer)
+        )
+    facts.jobs.append(JobFact(9, "cancel-9", ("done",), outcome, 79))
+    if effect:
+        facts.effects.append(Effect("cancel-9", 9, 79, 101.0))
+    assert wrong(check(calls, facts)) == expected
