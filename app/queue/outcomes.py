@@ -4,6 +4,10 @@ Returning one is no failure of the handler: nothing is logged as an error, and n
 """
 
 from dataclasses import dataclass
+from math import isfinite
+
+from app.client.job import FURTHEST
+from app.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +16,9 @@ class Snooze:
 
     seconds: float
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,10 @@ class Retry:
 
     after: float | None = None
     reason: str = "the handler asked for another try"
+
+    def __post_init__(self) -> None:
+        if self.after is not None:
+            _check(self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +51,9 @@ class Dead:
 
 
 Decision = Snooze | Retry | Cancel | Dead
+
+
+def _check(seconds: float) -> None:
+    """A time that no calendar has would cost the whole batch in which it is written. Raises InvalidInput."""
+    if not isfinite(seconds) or seconds > FURTHEST.total_seconds():
+        raise InvalidInput("invalid-delay", f"a delay is at most {FURTHEST.days} days, not {seconds} s")

@@ -9,6 +9,7 @@ import pytest
 from app.client import Job, Unique, enqueue, enqueue_many
 from app.client.errors import InvalidInput
 from app.database.deadline import BoundedConnection
+from app.queue.outcomes import Retry, Snooze
 
 
 def nested(levels: int) -> list[Any]:
@@ -99,6 +100,14 @@ def test_a_unique_key_that_is_none(name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Unique(*KEYS[name])
     assert refused.value.code == "invalid-unique-key"
+
+
+@pytest.mark.parametrize("seconds", [math.inf, -math.inf, math.nan, 1e300, 367 * 86_400])
+def test_a_delay_that_no_calendar_has(seconds: float) -> None:
+    for decision in (Snooze, Retry):
+        with pytest.raises(InvalidInput) as refused:
+            decision(seconds)
+        assert refused.value.code == "invalid-delay"
 
 
 def test_one_bad_job_of_a_batch_and_none_is_written(tx: BoundedConnection) -> None:
