@@ -241,6 +241,8 @@ class TopicSettings(Group):
     """Whether workers run the worked example's consumers (camera events, AI results, notifications, audit logs)."""
     archive_folder: Path = CHECKOUT / ".tandem" / "archive"
     """Long-term storage of the example's audit logs."""
+    key_file: Path | None = None
+    """Keys that encrypt payloads (docs/topics.md); the same file for API and workers."""
     sms_gateway: str | None = None
     push_gateway: str | None = None
     webhook_secret: SecretStr = SecretStr("whsec_" + "dGFuZGVtIHdvcmtlZCBleGFtcGxlIG9ubHku")

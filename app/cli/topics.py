@@ -120,14 +120,17 @@ def publish(
     Example: tandem topics publish camera.events '{"camera": "gate-1"}' --key gate-1
     """
     from app.client.message import Message
+    from app.config import load_settings
     from app.domains.topics import service
+    from app.domains.topics.encryption import load_keyring
     from app.domains.topics.tracing import message_headers
 
     try:
         body = json.loads(message)
     except ValueError:
         raise typer.BadParameter("the message is not JSON") from None
-    one = Message(body, key, message_headers({}), None, dedup_key)
+    sealed = load_keyring(load_settings().topics.key_file).seal(topic, body, dedup_key)
+    one = Message(sealed, key, message_headers({}), None, dedup_key)
     [made] = ask(lambda connection: service.publish(connection, topic, [one], actor=operator()))
     facts = {"message_id": str(made.message_id), "position": made.position, "created": made.created}
     answer(facts, f"{made.message_id} at position {made.position}", as_json=as_json)

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request
 
 from app.api.access import Access
 from app.api.body import read_json, validate
-from app.api.dependencies import AccessDep, RegistryDep
+from app.api.dependencies import AccessDep, RegistryDep, SettingsDep
 from app.api.openapi import json_body, problems
 from app.domains.topics import consuming, repository, schemas, service
 from app.domains.topics.asking import Consuming
+from app.domains.topics.encryption import load_keyring
 from app.domains.topics.gate import Gate
 from app.domains.topics.presenting import consumed
 from app.domains.topics.repository import Row
@@ -33,11 +34,12 @@ BODY_LIMIT: Final = 64 * 1024
     openapi_extra=json_body(schemas.Consume),
 )
 async def consume(
-    topic: str, group: str, request: Request, access: AccessDep, gate: Consuming
+    topic: str, group: str, request: Request, access: AccessDep, settings: SettingsDep, gate: Consuming
 ) -> schemas.Consumed:
     """Up to `most` messages under a lease; waits up to `wait_seconds` for the first one."""
     body = validate(schemas.Consume, await read_json(request, limit=BODY_LIMIT))
     await gate.enter(topic)
+    ring = load_keyring(settings.topics.key_file)
     until, pause = monotonic() + body.wait_seconds, FIRST_PAUSE
     while True:
         async with access.write_at_once() as connection:
@@ -51,7 +53,7 @@ async def consume(
             )
         left = until - monotonic()
         if found or left <= 0 or await request.is_disconnected():
-            return schemas.Consumed(messages=[consumed(one) for one in found])
+            return schemas.Consumed(messages=[consumed(one, ring) for one in found])
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.context import bind
 from app.domains.topics import repository
 from app.domains.topics.consuming import retry_policy
+from app.domains.topics.encryption import Keyring
 from app.domains.topics.errors import message_dropped
 from app.queue.job import check_name
 from app.queue.kinds import Kind, Registry
@@ -104,13 +105,15 @@ def queue_name(topic: str, group: str) -> str:
     return f"{plain[:50]}.{md5(f'{topic}..{group}'.encode(), usedforsecurity=False).hexdigest()[:12]}"
 
 
-def add_consumers(registry: Registry, consumers: list[Consumer], sessions: Sessions) -> None:
-    """Register consumers as kinds. A worker serves them when its queues name theirs (`Consumer.queue`)."""
+def add_consumers(
+    registry: Registry, consumers: list[Consumer], sessions: Sessions, ring: Keyring | None = None
+) -> None:
+    """Register consumers as kinds; `ring` opens what is encrypted. A worker serves their queues by itself."""
     for one in consumers:
         registry.add(
             Kind(
                 name=one.queue,
-                handler=_handling(one, sessions),
+                handler=_handling(one, sessions, ring or Keyring()),
                 payload=Envelope,
                 timeout=one.timeout,
                 concurrency=one.concurrency,
@@ -119,12 +122,15 @@ def add_consumers(registry: Registry, consumers: list[Consumer], sessions: Sessi
         )
 
 
-def _handling(consumer: Consumer, sessions: Sessions) -> Callable[[Job[Envelope]], Awaitable[Any]]:
+def _handling(
+    consumer: Consumer, sessions: Sessions, ring: Keyring
+) -> Callable[[Job[Envelope]], Awaitable[Any]]:
     async def handle(job: Job[Envelope]) -> Any:
         envelope = job.payload
         body = envelope.payload
         if not _carries_body(job):
             body = await _read_body(sessions, envelope)
+        body = ring.unseal(envelope.topic, body)
         typed = consumer.adapter.validate_python(body) if consumer.message is not dict else body
         carried = {name: str(value) for name, value in envelope.headers.items() if isinstance(value, str)}
         with bind(**carried, topic=envelope.topic, position=envelope.position):

@@ -8,6 +8,7 @@ from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
 from app.domains.topics import audit, example, upkeep
 from app.domains.topics.consumers import add_consumers
+from app.domains.topics.encryption import load_keyring
 from app.queue.kinds import Registry
 
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
@@ -16,7 +17,8 @@ Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
     """Add the example's consumers, if it is on. Own ones come through `add_consumers` in an own registry."""
     if settings.topics.example:
-        add_consumers(registry, example.consumers(settings.topics, settings.notifications), sessions)
+        made = example.consumers(settings.topics, settings.notifications)
+        add_consumers(registry, made, sessions, load_keyring(settings.topics.key_file))
 
 
 def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:

@@ -20,6 +20,7 @@ from app.domains.topics.asking import (
     RetryingDead,
     TellsStatus,
 )
+from app.domains.topics.encryption import load_keyring
 from app.domains.topics.errors import group_unknown, topic_unknown
 from app.domains.topics.gate import Gate
 from app.domains.topics.presenting import dead_message, group_state, topic_state
@@ -51,11 +52,12 @@ async def publish(
     """
     body = validate(schemas.Publish, await read_json(request, limit=settings.api.body_limit_bytes))
     await gate.enter(body.topic)
-    message = service.new_message(
-        body.message,
-        message_headers(_trace(request)),
+    identity = _idempotency_key(request)
+    message = Message(
+        load_keyring(settings.topics.key_file).seal(body.topic, body.message, identity),
         key=body.key,
-        dedup_key=_idempotency_key(request),
+        headers=message_headers(_trace(request)),
+        dedup_key=identity,
     )
     async with access.write_at_once() as connection:
         [made] = await service.publish(connection, body.topic, [message], actor=gate.actor)
@@ -165,14 +167,21 @@ async def get_topic(topic: str, access: AccessDep, gate: Reading) -> schemas.Top
     openapi_extra=json_body(schemas.PublishBatch),
 )
 async def publish_batch(
-    topic: str, request: Request, access: AccessDep, gate: Publishing
+    topic: str, request: Request, access: AccessDep, settings: SettingsDep, gate: Publishing
 ) -> schemas.PublishedBatch:
     """Up to 1,000, all or none of them."""
     body = validate(schemas.PublishBatch, await read_json(request, limit=BODY_LIMIT))
     await gate.enter(topic)
-    headers = message_headers(_trace(request))
+    headers, ring = message_headers(_trace(request)), load_keyring(settings.topics.key_file)
     messages = [
-        Message(one.message, one.key, headers, one.message_id, one.dedup_key, one.schema_version)
+        Message(
+            ring.seal(topic, one.message, one.dedup_key or (str(one.message_id) if one.message_id else None)),
+            one.key,
+            headers,
+            one.message_id,
+            one.dedup_key,
+            one.schema_version,
+        )
         for one in body.messages
     ]
     async with access.write_at_once() as connection:

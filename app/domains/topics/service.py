@@ -60,11 +60,6 @@ async def publish(
     return made
 
 
-def new_message(body: Any, headers: dict[str, Any], **options: Any) -> Message:
-    """A message of the API: it has an id from the beginning, so that a log line can name it."""
-    return Message(body, headers=headers, **options)
-
-
 async def status(connection: Connection, topic: str | None) -> list[dict[str, Any]]:
     """Lag of the slowest group, consumers and dead letters per topic. Raises NotFound."""
     topics = await repository.list_topics(connection, topic=topic)
