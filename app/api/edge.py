@@ -15,11 +15,12 @@ from app.api.facts import RequestEnded
 from app.api.ids import uuid7
 from app.api.problems import render, unforeseen
 from app.context import bind
-from app.errors import InvalidInput
+from app.errors import AppError, Forbidden, InvalidInput
 
 MOST_HEADERS: Final = 100
 MOST_HEADER_BYTES: Final = 32 * 1024
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 _ALWAYS: Final = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
@@ -76,16 +77,24 @@ class Edge:
         _log.debug("%s %s answered %s in %.1f ms", method, route or "unknown path", status, seconds * 1000)
 
 
-def _refusal(scope: Scope) -> InvalidInput | None:
+def _refusal(scope: Scope) -> AppError | None:
     headers = scope["headers"]
+    change = scope["method"] not in SAFE
+    foreign = False
     size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
     hosts = 0
     for name, value in headers:
         size += len(name) + len(value)
         hosts += name == b"host"
+        # What a browser says of the page behind a call (Fetch Metadata); programs say nothing.
+        foreign |= change and name == b"sec-fetch-site" and value not in (b"same-origin", b"none")
     if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
         return InvalidInput("headers-too-large", "the request's headers are too large or too many")
     # RFC 9112, section 3.2: what two servers on the way could address differently is refused.
     if hosts > 1 or (hosts == 0 and scope.get("http_version") == "1.1"):
         return InvalidInput("bad-host", "a request has exactly one Host header")
+    if foreign:
+        return Forbidden(
+            "cross-site", "a browser sent this for another site: only pages of this one may change things"
+        )
     return None

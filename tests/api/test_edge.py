@@ -142,3 +142,26 @@ async def test_the_document_describes_bodies_answers_and_problems(shared_db_url:
     assert "Retry-After" in call["responses"]["503"]["headers"]
     assert {"Problem", "FieldError", "LogTurn", "Accepted", "ConversationState"} <= set(schemas)
     assert "/conversations/end" in document["paths"]
+
+
+@pytest.mark.parametrize(
+    ("method", "site", "status"),
+    [
+        ("POST", None, 405),
+        ("POST", "same-origin", 405),
+        ("POST", "none", 405),
+        ("POST", "cross-site", 403),
+        ("POST", "same-site", 403),
+        ("DELETE", "cross-site", 403),
+        ("POST", "", 403),
+        ("GET", "cross-site", 200),
+    ],
+)
+async def test_changes_that_a_browser_sends_for_another_site_are_refused(
+    app: FastAPI, method: str, site: str | None, status: int
+) -> None:
+    headers = {} if site is None else {"Sec-Fetch-Site": site}
+    answer = await ask(app, "/things/1", method, **headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["type"] == "urn:tandem:problem:cross-site"
