@@ -21,6 +21,7 @@ KEY: Final = "~canary"
 """The canaries' partition key: `~` begins no customer's id."""
 QUEUE: Final = "customers"
 BAND: Final = 9
+MOST: Final = 3
 Connection = psycopg.AsyncConnection[Any]
 
 
@@ -47,6 +48,10 @@ async def send_canaries(
                 connection, workflow.name, every=settings.health_every_seconds
             ):
                 continue
+            await repository.manage_queue(connection)
+            await repository.share_terms(
+                connection, customer_id=KEY, max_running=MOST, weight=1.0, exempt=True
+            )
             payload = {"customer_id": KEY, "tier": TIER, "input": dict(workflow.canary)}
             made = await enqueue_async(
                 connection,

@@ -94,6 +94,19 @@ async def change_tier(connection: Connection, tier: Tier) -> None:
     await _do(connection, "change_tier", asdict(tier))
 
 
+async def manage_queue(connection: Connection) -> None:
+    """Have the customers' queue managed, if it is not yet."""
+    await _do(connection, "manage_queue", {})
+
+
+async def share_terms(
+    connection: Connection, *, customer_id: str, max_running: int, weight: float, exempt: bool
+) -> None:
+    """Write what holds for the customer's key in the queue."""
+    params = {"customer_id": customer_id, "max_running": max_running, "weight": weight, "exempt": exempt}
+    await _do(connection, "share_terms", params)
+
+
 # --- accepting ----------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from app.domains.customers.service import Caller
 from app.domains.customers.workflows import Order, Workflow
 from app.queue import admin
 from app.queue.retry import HandlerError
-from tests.support.claims import claim, every_lane
+from tests.support.admission import admit
 from tests.support.conversations import opened_sessions, read, write
 from tests.support.customers import make_settings, registered, submit, working
 from tests.support.jobs import outcome
@@ -83,7 +83,7 @@ async def test_a_dead_job_is_followed_told_and_metered_again_after_a_redrive(db_
 async def test_a_crash_found_by_the_sweeper_is_metered_like_a_failure(db_url: str) -> None:
     job = (await submit(db_url, "ann", "vip")).accepted.job_id
     async with await connect(db_url, name="claimer") as connection:
-        await claim(connection, 1, lanes=every_lane(("customers",)))
+        await admit(connection, 1, "customers")
     write(db_url, "UPDATE tandem.lease SET expires_at = clock_timestamp() - interval '1 s'")
     async with working(db_url, workflows=Moody().workflows(), sweep=True):
         await reach(db_url, job, "SUCCEEDED")
