@@ -785,6 +785,77 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.eta(job bigint) RETURNS TABLE(basis text, "position" bigint, position_exact boolean, start_at timestamp with time zone, start_low timestamp with time zone, start_high timestamp with time zone, finish_at timestamp with time zone, finish_low timestamp with time zone, finish_high timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH place AS MATERIALIZED (
+    SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
+           CASE WHEN s.waiting_for = 'time' THEN greatest(c.at, s.next_attempt_at) ELSE c.at END AS from_at
+    FROM tandem.job_status AS s, (SELECT tandem.clock() AS at) AS c
+    WHERE s.job_id = $1 AND s.status IN ('PENDING', 'RUNNING')
+), facts AS MATERIALIZED (
+    SELECT p.queue, p.kind, p.status, p.waiting_for, p.started_at, p.at, p.from_at, a.ahead, a.exact, q.paused_at,
+           t.mean, t.deviation, t.tries, coalesce(o.mean, t.mean) AS own, coalesce(o.deviation, t.deviation) AS own_deviation,
+           tandem.eta_servers(p.queue, p.partition_key, t.busy) AS servers, r.jobs AS running
+    FROM place AS p
+    LEFT JOIN LATERAL (SELECT j.ahead, j.exact FROM tandem.jobs_ahead($1) AS j) AS a ON true
+    LEFT JOIN tandem.queue AS q ON q.name = p.queue
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats(p.queue) AS s WHERE s.kind IS NULL) AS t ON true
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation FROM tandem.service_stats(p.queue) AS s WHERE s.kind = p.kind) AS o ON true
+    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM tandem.lease AS l WHERE l.queue = p.queue
+                        AND (p.waiting_for NOT IN ('limit', 'key') OR l.partition_key = p.partition_key)) AS r
+), judged AS MATERIALIZED (
+    SELECT f.ahead, f.exact, f.at, f.from_at, f.started_at, f.own, f.own_deviation, f.servers, f.mean, f.deviation, f.tries,
+           greatest(0, coalesce(f.ahead, 0) + 1 - greatest(0, f.servers - f.running)) AS starts,
+           CASE WHEN f.status = 'RUNNING' THEN 'running' WHEN f.waiting_for = 'job' THEN 'waits-for-jobs'
+                WHEN f.paused_at IS NOT NULL THEN 'queue-paused' WHEN f.servers IS NULL THEN 'no-worker'
+                WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
+    FROM facts AS f
+)
+SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
+       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
+       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
+FROM judged AS j
+LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
+CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
+LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
+CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+$_$;
+
+CREATE FUNCTION tandem.eta_band(starts double precision, servers double precision, mean double precision, deviation double precision, tries bigint) RETURNS TABLE(expected double precision, low double precision, high double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+SELECT b.wait, CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE 0 END,
+       CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE 0 END
+FROM (SELECT a.wait, CASE WHEN a.wait > 0 THEN ln(1 + a.variance / a.wait ^ 2) ELSE 0 END AS s2
+      FROM (SELECT w.wait, starts * (deviation / servers) ^ 2 + (w.wait * deviation / mean) ^ 2 / greatest(tries, 1)
+                   + (mean / servers) ^ 2 * servers / 6 AS variance
+            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait) AS w) AS a) AS b
+$$;
+
+CREATE FUNCTION tandem.eta_servers(queue text, partition_key text, busy double precision) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH RECURSIVE waiting AS (
+    (SELECT b.partition_key, 1 AS number FROM tandem.blocked AS b WHERE b.queue = $1 ORDER BY b.partition_key LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.partition_key FROM tandem.blocked AS b WHERE b.queue = $1 AND b.partition_key > w.partition_key
+            ORDER BY b.partition_key LIMIT 1), w.number + 1
+    FROM waiting AS w WHERE w.partition_key IS NOT NULL AND w.number <= 100
+)
+SELECT CASE WHEN q.managed THEN least(s.servers / greatest(1, (SELECT count(w.partition_key) FROM waiting AS w)),
+                                      CASE WHEN q.ordered THEN 1 END, coalesce(k.max_running, q.key_max_running))
+            ELSE s.servers END
+FROM (SELECT tandem.queue_servers($1, $3) AS servers) AS s
+LEFT JOIN tandem.queue AS q ON q.name = $1
+LEFT JOIN tandem.key AS k ON k.queue = $1 AND k.partition_key = $2
+$_$;
+
 CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanation text, since timestamp with time zone, until timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1235,6 +1306,31 @@ LEFT JOIN LATERAL (SELECT a.finished_at, a.error_class, a.message FROM tandem.at
                    ORDER BY a.finished_at DESC LIMIT 1) AS t ON true
 $_$;
 
+CREATE FUNCTION tandem.jobs_ahead(job bigint) RETURNS TABLE(ahead bigint, exact boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT sum(CASE WHEN n.jobs < 10000 OR n.last = n.first THEN n.jobs
+                ELSE greatest(n.jobs, (n.jobs::float8 * (n.until - n.first) / (n.last - n.first))::bigint) END)::bigint,
+       bool_and(n.jobs < 10000)
+FROM tandem.ready AS r CROSS JOIN generate_series(r.priority, 9) AS g(priority)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs, min(u.pos) AS first, max(u.pos) AS last,
+           CASE WHEN g.priority = r.priority THEN r.pos ELSE (SELECT p.last_value FROM tandem.ready_position AS p) END AS until
+    FROM (SELECT x.pos FROM tandem.ready AS x WHERE x.queue = r.queue AND x.priority = g.priority
+          AND x.pos >= (SELECT coalesce(max(f.floor), 0) FROM tandem.lane_floor AS f
+                        WHERE f.queue = r.queue AND f.priority = g.priority)
+          AND x.pos < CASE WHEN g.priority > r.priority THEN 9223372036854775807 ELSE r.pos END
+          ORDER BY x.pos LIMIT 10000) AS u) AS n
+WHERE r.job_id = $1 HAVING count(*) > 0
+UNION ALL
+SELECT a.jobs, a.jobs < 10000 FROM tandem.blocked AS b CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs FROM (
+        SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
+        AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 10000) AS u) AS a
+WHERE b.job_id = $1
+$_$;
+
 CREATE TABLE tandem.key (
     queue text NOT NULL COLLATE pg_catalog."C",
     partition_key text NOT NULL COLLATE pg_catalog."C",
@@ -1581,6 +1677,40 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE(basis text, waiting bigint, waiting_exact boolean, servers double precision, mean_seconds double precision, drained_at timestamp with time zone, drained_low timestamp with time zone, drained_high timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
+            WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,
+       w.jobs, w.jobs < 10000, v.servers, t.mean, c.at + b.expected * interval '1 s', c.at + b.low * interval '1 s',
+       c.at + b.high * interval '1 s'
+FROM (SELECT tandem.clock() AS at) AS c
+LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats($1) AS s WHERE s.kind IS NULL) AS t ON true
+CROSS JOIN LATERAL (SELECT tandem.queue_servers($1, t.busy) AS servers) AS v
+LEFT JOIN tandem.queue AS q ON q.name = $1
+CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
+    (SELECT FROM tandem.ready AS r WHERE r.queue = $1 LIMIT 10000)
+    UNION ALL (SELECT FROM tandem.blocked AS r WHERE r.queue = $1 LIMIT 10000) LIMIT 10000) AS u) AS w
+LEFT JOIN LATERAL tandem.eta_band(w.jobs, v.servers, t.mean, t.deviation, t.tries) AS b
+    ON q.paused_at IS NULL AND v.servers > 0 AND t.mean > 0
+$_$;
+
+CREATE FUNCTION tandem.queue_servers(queue text, busy double precision) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT CASE WHEN count(*) > 0 THEN least(greatest(coalesce(busy, 0), sum(w.concurrency::float8 / greatest(1, o.queues))),
+                                         sum(w.concurrency), max(m.most)) END
+FROM tandem.worker AS w CROSS JOIN (SELECT tandem.clock() AS at) AS c
+LEFT JOIN LATERAL (
+    SELECT count(*) AS queues FROM unnest(w.queues) AS q(name)
+    WHERE q.name = $1 OR EXISTS (SELECT FROM tandem.ready AS r WHERE r.queue = q.name)
+       OR EXISTS (SELECT FROM tandem.blocked AS b WHERE b.queue = q.name)) AS o ON true
+LEFT JOIN LATERAL (SELECT l.max_running::float8 AS most FROM tandem.queue AS l WHERE l.name = $1 AND l.managed) AS m ON true
+WHERE $1 = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > c.at - interval '1 minute'
+$_$;
+
 CREATE FUNCTION tandem.recheck_keys(queue_name text, key text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1667,6 +1797,28 @@ BEGIN
     RETURN true;
 END
 $$;
+
+CREATE FUNCTION tandem.run_band(mean double precision, deviation double precision) RETURNS TABLE(expected double precision, low double precision, high double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+SELECT mean, CASE WHEN mean > 0 THEN exp(ln(mean) - s2 / 2 - 1.2816 * sqrt(s2)) ELSE 0 END,
+       CASE WHEN mean > 0 THEN exp(ln(mean) - s2 / 2 + 1.2816 * sqrt(s2)) ELSE 0 END
+FROM (SELECT CASE WHEN mean > 0 THEN ln(1 + (deviation / mean) ^ 2) ELSE 0 END AS s2) AS a
+$$;
+
+CREATE FUNCTION tandem.service_stats(queue text) RETURNS TABLE(kind text, tries bigint, mean double precision, deviation double precision, busy double precision)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT s.kind, sum(s.tries)::bigint, sum(s.ran_ms) / sum(s.tries) / 1000,
+       sqrt(greatest(0, sum(s.squares) / sum(s.tries) - (sum(s.ran_ms) / sum(s.tries)) ^ 2)) / 1000,
+       sum(s.ran_ms) / 1000 / greatest(5, extract(epoch FROM max(c.at) - min(s.at))::float8 + 5)
+FROM (SELECT tandem.clock() AS at) AS c
+JOIN tandem.service_sample AS s ON s.queue = $1 AND s.at > c.at - interval '10 minutes' AND s.tries > 0
+GROUP BY GROUPING SETS ((s.kind), ())
+HAVING sum(s.tries) > 0
+$_$;
 
 CREATE FUNCTION tandem.set_limit(target text, max_running integer DEFAULT NULL::integer, weight double precision DEFAULT NULL::double precision, rate double precision DEFAULT NULL::double precision, burst integer DEFAULT NULL::integer, exempt boolean DEFAULT NULL::boolean) RETURNS void
     LANGUAGE plpgsql
@@ -2863,6 +3015,17 @@ CREATE TABLE tandem.schedule_tick (
 
 COMMENT ON TABLE tandem.schedule_tick IS 'One row per tick that fired, and the job it made';
 
+CREATE TABLE tandem.service_sample (
+    at timestamp with time zone NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C",
+    tries bigint NOT NULL,
+    ran_ms double precision NOT NULL,
+    squares double precision NOT NULL
+);
+
+COMMENT ON TABLE tandem.service_sample IS 'How long tries ran: sums of a few seconds of one worker, appended; for the ETA';
+
 CREATE TABLE tandem.start_deadline (
     start_by timestamp with time zone NOT NULL,
     job_id bigint NOT NULL
@@ -3378,6 +3541,10 @@ CREATE INDEX message_xid ON ONLY tandem.message USING brin (xid) WITH (pages_per
 CREATE INDEX queue_managed ON tandem.queue USING btree (name) WHERE managed;
 
 CREATE INDEX rate_tat ON tandem.rate USING btree (tat);
+
+CREATE INDEX service_sample_at ON tandem.service_sample USING btree (at);
+
+CREATE INDEX service_sample_queue ON tandem.service_sample USING btree (queue, at);
 
 CREATE INDEX topic_fill_open ON tandem.topic_fill USING btree (id) WHERE (finished_at IS NULL);
 

@@ -39,6 +39,7 @@ from workers.prober import Prober
 from workers.processes import ProcessPool
 from workers.producer import Producer
 from workers.progress import ProgressWriter
+from workers.sampler import Sampler
 from workers.settler import Settler
 from workers.slots import Slots
 from workers.sweeper.reconcile import Reconciler
@@ -112,6 +113,7 @@ class Supervisor:
             delay=worker.finish_delay_ms / 1000,
         )
         self.progress = ProgressWriter(self.maintenance)
+        self.sampler = Sampler(self.maintenance)
         self.executor = Executor(
             registry=registry,
             inbox=self.inbox,
@@ -259,6 +261,7 @@ class Supervisor:
         self.finisher.start()
         self.slots.start()
         self.progress.start()
+        self.sampler.start()
         self.prober.start()
         self.producer.start()
         if self.sweeper is not None:
@@ -332,7 +335,7 @@ class Supervisor:
         await self._bounded(
             self.executor.hand_back([job for job in left if self.inbox.holds(job.id, job.token)]), 5.0
         )
-        await asyncio.gather(self.finisher.stop(2.0), self.progress.stop(1.0))
+        await asyncio.gather(self.finisher.stop(2.0), self.progress.stop(1.0), self.sampler.stop(1.0))
         self.executor.close()
         if self.sweeper is not None:
             await asyncio.to_thread(self.sweeper.stop)

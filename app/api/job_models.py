@@ -197,3 +197,35 @@ class JobExplanation(BaseModel):
 
     job_id: int
     reasons: list[JobReason]
+
+
+class JobEta(BaseModel):
+    """When a job is expected to start and end. In 8 of 10 cases the truth lies between `low` and `high`.
+
+    Times are null where nothing can be said; `basis` says why.
+    """
+
+    job_id: int
+    basis: Literal["rates", "running", "no-samples", "no-worker", "queue-paused", "waits-for-jobs"]
+    position: int | None = Field(description="1: the next one; of its own key in a managed queue")
+    position_exact: bool | None = Field(description="False: counted to 10,000, then estimated")
+    start_at: datetime | None
+    start_low: datetime | None
+    start_high: datetime | None
+    finish_at: datetime | None
+    finish_low: datetime | None
+    finish_high: datetime | None
+
+
+class QueueEta(BaseModel):
+    """When what waits in a queue now will have been started; times are null where nothing can be said."""
+
+    queue: str
+    basis: Literal["rates", "no-samples", "no-worker", "queue-paused"]
+    waiting: int
+    waiting_exact: bool
+    servers: float | None = Field(description="How many of its jobs can run at once")
+    mean_seconds: float | None = Field(description="How long its jobs ran on average in the last ten minutes")
+    drained_at: datetime | None
+    drained_low: datetime | None
+    drained_high: datetime | None

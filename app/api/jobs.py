@@ -19,6 +19,7 @@ from app.api.job_models import (
     Job,
     JobCancel,
     JobDetail,
+    JobEta,
     JobExplanation,
     JobFilter,
     JobPage,
@@ -29,6 +30,7 @@ from app.api.job_models import (
 from app.api.openapi import json_body, link, problems
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue import admin
+from app.queue.eta import job_eta
 from app.queue.explain import UNKNOWN_JOB, explain_job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -136,6 +138,19 @@ async def get_explanation(job_id: JobIdDep, access: AccessDep) -> JobExplanation
         job_id=job_id,
         reasons=[JobReason.model_validate(reason, from_attributes=True) for reason in reasons],
     )
+
+
+@router.get(
+    "/{job_id}/eta",
+    summary="When it will start and end",
+    dependencies=_READ,
+    responses=problems(404, 409, 503),
+)
+async def get_eta(job_id: JobIdDep, access: AccessDep) -> JobEta:
+    """Expected times with 80 % bands, from recent runs. 409 (wrong-state) when it has ended."""
+    async with access.read_directly() as connection:
+        with _as_problems():
+            return JobEta.model_validate(await job_eta(connection, job_id))
 
 
 @router.post(

@@ -7,6 +7,14 @@ DROP FUNCTION tandem.let_go;
 DROP FUNCTION tandem.release_dependents;
 DROP FUNCTION tandem.awaited_jobs;
 DROP FUNCTION tandem.start_by;
+DROP FUNCTION tandem.service_stats;
+DROP FUNCTION tandem.eta_band;
+DROP FUNCTION tandem.run_band;
+DROP FUNCTION tandem.jobs_ahead;
+DROP FUNCTION tandem.queue_servers;
+DROP FUNCTION tandem.eta_servers;
+DROP FUNCTION tandem.eta;
+DROP FUNCTION tandem.queue_eta;
 
 CREATE OR REPLACE VIEW tandem.job_status AS
 SELECT m.job_id, j.kind, m.queue, 'PENDING'::text AS status, 'nothing'::text AS waiting_for, m.attempt, m.crashes, m.priority,
@@ -213,7 +221,7 @@ CROSS JOIN LATERAL (VALUES
 WHERE r.holds ORDER BY r.rank
 $$;
 
-DROP TABLE tandem.progress, tandem.start_deadline, tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
+DROP TABLE tandem.service_sample, tandem.progress, tandem.start_deadline, tandem.dependency, tandem.dependent, tandem.schedule_tick, tandem.schedule;
 CREATE TABLE tandem.schedule (
     name          text COLLATE "C" NOT NULL PRIMARY KEY,
     cron          text        NOT NULL,

@@ -106,6 +106,19 @@ CREATE TABLE tandem.progress (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 COMMENT ON TABLE tandem.progress IS 'How far a try says that it is: written at most once a second by who holds the lease';
 
+-- --- service rates ------------------------------------------------------------------------------------------------
+CREATE TABLE tandem.service_sample (
+    at            timestamptz NOT NULL,
+    queue         text COLLATE "C" NOT NULL,
+    kind          text COLLATE "C" NOT NULL,
+    tries         bigint      NOT NULL,
+    ran_ms        float8      NOT NULL,
+    squares       float8      NOT NULL
+);
+CREATE INDEX service_sample_queue ON tandem.service_sample (queue, at);
+CREATE INDEX service_sample_at ON tandem.service_sample (at);
+COMMENT ON TABLE tandem.service_sample IS 'How long tries ran: sums of a few seconds of one worker, appended; for the ETA';
+
 -- --- functions ----------------------------------------------------------------------------------------------------
 
 -- tandem.fire_schedule(name, expected, ticks, next): makes the jobs of these ticks and moves the schedule on to `next`; answers
@@ -487,4 +500,174 @@ CROSS JOIN LATERAL (VALUES
      c.ahead || CASE WHEN c.ahead >= 1000 THEN ' or more' ELSE '' END, c.queue, c.held, coalesce(c.slots, 0)), c.since, NULL)
 ) AS r(rank, holds, reason, explanation, since, until)
 WHERE r.holds ORDER BY r.rank
+$$;
+
+-- tandem.service_stats(queue): how long tries of a queue ran in the last ten minutes, by kind, in seconds; kind NULL is all of
+-- them. `busy` is how many ran at once on average since the first sample of that time. Internal: for the ETA.
+CREATE OR REPLACE FUNCTION tandem.service_stats(queue text)
+RETURNS TABLE (kind text, tries bigint, mean float8, deviation float8, busy float8)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT s.kind, sum(s.tries)::bigint, sum(s.ran_ms) / sum(s.tries) / 1000,
+       sqrt(greatest(0, sum(s.squares) / sum(s.tries) - (sum(s.ran_ms) / sum(s.tries)) ^ 2)) / 1000,
+       sum(s.ran_ms) / 1000 / greatest(5, extract(epoch FROM max(c.at) - min(s.at))::float8 + 5)
+FROM (SELECT tandem.clock() AS at) AS c
+JOIN tandem.service_sample AS s ON s.queue = $1 AND s.at > c.at - interval '10 minutes' AND s.tries > 0
+GROUP BY GROUPING SETS ((s.kind), ())
+HAVING sum(s.tries) > 0
+$$;
+
+-- tandem.eta_band(starts, servers, mean, deviation, tries): seconds until so many jobs have been started by `servers` at once, all
+-- of them busy, from the mean and standard deviation of `tries` runs: expected, and an 80 % band. Internal: for the ETA.
+-- The sum of many runs is nearly normal (central limit theorem); so is the error of the mean. Taken as log-normal, so that
+-- no bound is below zero. The servers are somewhere within their runs: even ones end half a run sooner than after a whole one,
+-- and where they are adds the 1/6 (equilibrium renewal process: Cox, Renewal Theory, 1962). 1.2816: the normal 90th percentile.
+CREATE OR REPLACE FUNCTION tandem.eta_band(starts float8, servers float8, mean float8, deviation float8, tries bigint)
+RETURNS TABLE (expected float8, low float8, high float8)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT b.wait, CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE 0 END,
+       CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE 0 END
+FROM (SELECT a.wait, CASE WHEN a.wait > 0 THEN ln(1 + a.variance / a.wait ^ 2) ELSE 0 END AS s2
+      FROM (SELECT w.wait, starts * (deviation / servers) ^ 2 + (w.wait * deviation / mean) ^ 2 / greatest(tries, 1)
+                   + (mean / servers) ^ 2 * servers / 6 AS variance
+            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait) AS w) AS a) AS b
+$$;
+
+-- tandem.run_band(mean, deviation): how many seconds one run takes: expected, and an 80 % band, log-normal. Internal: for the ETA.
+CREATE OR REPLACE FUNCTION tandem.run_band(mean float8, deviation float8)
+RETURNS TABLE (expected float8, low float8, high float8)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT mean, CASE WHEN mean > 0 THEN exp(ln(mean) - s2 / 2 - 1.2816 * sqrt(s2)) ELSE 0 END,
+       CASE WHEN mean > 0 THEN exp(ln(mean) - s2 / 2 + 1.2816 * sqrt(s2)) ELSE 0 END
+FROM (SELECT CASE WHEN mean > 0 THEN ln(1 + (deviation / mean) ^ 2) ELSE 0 END AS s2) AS a
+$$;
+
+-- tandem.jobs_ahead(job): how many jobs come before one that is ready or blocked: exact up to 10,000, then estimated from how
+-- densely positions are taken. In a managed queue those of its own key. NULL when it waits for something else. Internal.
+CREATE OR REPLACE FUNCTION tandem.jobs_ahead(job bigint) RETURNS TABLE (ahead bigint, exact boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT sum(CASE WHEN n.jobs < 10000 OR n.last = n.first THEN n.jobs
+                ELSE greatest(n.jobs, (n.jobs::float8 * (n.until - n.first) / (n.last - n.first))::bigint) END)::bigint,
+       bool_and(n.jobs < 10000)
+FROM tandem.ready AS r CROSS JOIN generate_series(r.priority, 9) AS g(priority)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs, min(u.pos) AS first, max(u.pos) AS last,
+           CASE WHEN g.priority = r.priority THEN r.pos ELSE (SELECT p.last_value FROM tandem.ready_position AS p) END AS until
+    FROM (SELECT x.pos FROM tandem.ready AS x WHERE x.queue = r.queue AND x.priority = g.priority
+          AND x.pos >= (SELECT coalesce(max(f.floor), 0) FROM tandem.lane_floor AS f
+                        WHERE f.queue = r.queue AND f.priority = g.priority)
+          AND x.pos < CASE WHEN g.priority > r.priority THEN 9223372036854775807 ELSE r.pos END
+          ORDER BY x.pos LIMIT 10000) AS u) AS n
+WHERE r.job_id = $1 HAVING count(*) > 0
+UNION ALL
+SELECT a.jobs, a.jobs < 10000 FROM tandem.blocked AS b CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs FROM (
+        SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
+        AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 10000) AS u) AS a
+WHERE b.job_id = $1
+$$;
+
+-- tandem.queue_servers(queue, busy): how many jobs of a queue can run at once: what its workers were seen to run (`busy`), or
+-- their slots divided among the queues that have work; at most its limit. NULL without a live worker. Internal: for the ETA.
+CREATE OR REPLACE FUNCTION tandem.queue_servers(queue text, busy float8) RETURNS float8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN count(*) > 0 THEN least(greatest(coalesce(busy, 0), sum(w.concurrency::float8 / greatest(1, o.queues))),
+                                         sum(w.concurrency), max(m.most)) END
+FROM tandem.worker AS w CROSS JOIN (SELECT tandem.clock() AS at) AS c
+LEFT JOIN LATERAL (
+    SELECT count(*) AS queues FROM unnest(w.queues) AS q(name)
+    WHERE q.name = $1 OR EXISTS (SELECT FROM tandem.ready AS r WHERE r.queue = q.name)
+       OR EXISTS (SELECT FROM tandem.blocked AS b WHERE b.queue = q.name)) AS o ON true
+LEFT JOIN LATERAL (SELECT l.max_running::float8 AS most FROM tandem.queue AS l WHERE l.name = $1 AND l.managed) AS m ON true
+WHERE $1 = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > c.at - interval '1 minute'
+$$;
+
+-- tandem.eta_servers(queue, key, busy): how many jobs can run at once before a job of this key: queue_servers, in a managed
+-- queue its key's share among the keys that wait (counted to 100), at most the key's limit. Internal: for the ETA.
+CREATE OR REPLACE FUNCTION tandem.eta_servers(queue text, partition_key text, busy float8) RETURNS float8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE waiting AS (
+    (SELECT b.partition_key, 1 AS number FROM tandem.blocked AS b WHERE b.queue = $1 ORDER BY b.partition_key LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.partition_key FROM tandem.blocked AS b WHERE b.queue = $1 AND b.partition_key > w.partition_key
+            ORDER BY b.partition_key LIMIT 1), w.number + 1
+    FROM waiting AS w WHERE w.partition_key IS NOT NULL AND w.number <= 100
+)
+SELECT CASE WHEN q.managed THEN least(s.servers / greatest(1, (SELECT count(w.partition_key) FROM waiting AS w)),
+                                      CASE WHEN q.ordered THEN 1 END, coalesce(k.max_running, q.key_max_running))
+            ELSE s.servers END
+FROM (SELECT tandem.queue_servers($1, $3) AS servers) AS s
+LEFT JOIN tandem.queue AS q ON q.name = $1
+LEFT JOIN tandem.key AS k ON k.queue = $1 AND k.partition_key = $2
+$$;
+
+-- tandem.eta(job): when a waiting or running job is expected to start and to end, with 80 % bands, from how long tries of its
+-- queue and kind ran in the last ten minutes. One row for any job that has not ended. Where nothing can be said the times
+-- are NULL and `basis` says why: no-samples, no-worker, queue-paused, waits-for-jobs; else it is rates, or running.
+CREATE OR REPLACE FUNCTION tandem.eta(job bigint) RETURNS TABLE (
+    basis text, "position" bigint, position_exact boolean, start_at timestamptz, start_low timestamptz, start_high timestamptz,
+    finish_at timestamptz, finish_low timestamptz, finish_high timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH place AS MATERIALIZED (
+    SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
+           CASE WHEN s.waiting_for = 'time' THEN greatest(c.at, s.next_attempt_at) ELSE c.at END AS from_at
+    FROM tandem.job_status AS s, (SELECT tandem.clock() AS at) AS c
+    WHERE s.job_id = $1 AND s.status IN ('PENDING', 'RUNNING')
+), facts AS MATERIALIZED (
+    SELECT p.queue, p.kind, p.status, p.waiting_for, p.started_at, p.at, p.from_at, a.ahead, a.exact, q.paused_at,
+           t.mean, t.deviation, t.tries, coalesce(o.mean, t.mean) AS own, coalesce(o.deviation, t.deviation) AS own_deviation,
+           tandem.eta_servers(p.queue, p.partition_key, t.busy) AS servers, r.jobs AS running
+    FROM place AS p
+    LEFT JOIN LATERAL (SELECT j.ahead, j.exact FROM tandem.jobs_ahead($1) AS j) AS a ON true
+    LEFT JOIN tandem.queue AS q ON q.name = p.queue
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats(p.queue) AS s WHERE s.kind IS NULL) AS t ON true
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation FROM tandem.service_stats(p.queue) AS s WHERE s.kind = p.kind) AS o ON true
+    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM tandem.lease AS l WHERE l.queue = p.queue
+                        AND (p.waiting_for NOT IN ('limit', 'key') OR l.partition_key = p.partition_key)) AS r
+), judged AS MATERIALIZED (
+    SELECT f.ahead, f.exact, f.at, f.from_at, f.started_at, f.own, f.own_deviation, f.servers, f.mean, f.deviation, f.tries,
+           greatest(0, coalesce(f.ahead, 0) + 1 - greatest(0, f.servers - f.running)) AS starts,
+           CASE WHEN f.status = 'RUNNING' THEN 'running' WHEN f.waiting_for = 'job' THEN 'waits-for-jobs'
+                WHEN f.paused_at IS NOT NULL THEN 'queue-paused' WHEN f.servers IS NULL THEN 'no-worker'
+                WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
+    FROM facts AS f
+)
+SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
+       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
+       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
+FROM judged AS j
+LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
+CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
+LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
+CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+$$;
+
+-- tandem.queue_eta(queue): when what waits in a queue now will have been started, with an 80 % band; how many wait (exact up to
+-- 10,000), and how many can run at once. `basis` as in tandem.eta.
+CREATE OR REPLACE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE (
+    basis text, waiting bigint, waiting_exact boolean, servers float8, mean_seconds float8, drained_at timestamptz,
+    drained_low timestamptz, drained_high timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
+            WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,
+       w.jobs, w.jobs < 10000, v.servers, t.mean, c.at + b.expected * interval '1 s', c.at + b.low * interval '1 s',
+       c.at + b.high * interval '1 s'
+FROM (SELECT tandem.clock() AS at) AS c
+LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats($1) AS s WHERE s.kind IS NULL) AS t ON true
+CROSS JOIN LATERAL (SELECT tandem.queue_servers($1, t.busy) AS servers) AS v
+LEFT JOIN tandem.queue AS q ON q.name = $1
+CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
+    (SELECT FROM tandem.ready AS r WHERE r.queue = $1 LIMIT 10000)
+    UNION ALL (SELECT FROM tandem.blocked AS r WHERE r.queue = $1 LIMIT 10000) LIMIT 10000) AS u) AS w
+LEFT JOIN LATERAL tandem.eta_band(w.jobs, v.servers, t.mean, t.deviation, t.tries) AS b
+    ON q.paused_at IS NULL AND v.servers > 0 AND t.mean > 0
 $$;

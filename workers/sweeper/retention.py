@@ -6,6 +6,7 @@ from datetime import timedelta
 from psycopg import errors
 
 from app.database.deadline import BoundedAsyncConnection
+from app.queue.eta import EtaStore
 from app.queue.progress import ProgressStore
 from app.queue.rates import forget_rates
 from app.queue.schedule_store import ScheduleStore
@@ -65,6 +66,7 @@ class ForgetExpired(Step):
                 "rates": 0,
                 "ticks": 0,
                 "progress": 0,
+                "samples": 0,
                 "workers": 0,
             },
         )
@@ -76,6 +78,7 @@ class ForgetExpired(Step):
             counts["kept_jobs"] += found
         while (found := await forget_rates(connection, most=self.batch)) > 0:
             counts["rates"] += found
+        counts["samples"] = await EtaStore(connection).forget_samples()
         counts["progress"] = await ProgressStore(connection).forget_progress(retention=self.retention)
         counts["ticks"] = await ScheduleStore(connection).forget_ticks(retention=self.retention)
         counts["workers"] = await store.forget_workers(retention=self.retention)

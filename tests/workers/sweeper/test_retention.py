@@ -119,6 +119,7 @@ async def test_results_and_unique_keys_expire(db_url: str) -> None:
             "kept_jobs": 0,
             "ticks": 0,
             "progress": 0,
+            "samples": 0,
             "rates": 0,
             "workers": 0,
         }

@@ -1,0 +1,188 @@
+"""How honest is the ETA? Simulates queues on a clock of their own, asks tandem.eta_band what it would have said at each
+arrival, and counts how often the truth fell into the 80 % band. No real time passes.
+
+Usage: .venv/bin/python -m scripts.eta_calibration [--jobs N] [--seed N]
+"""
+
+import argparse
+import heapq
+import json
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+import psycopg
+
+from app.config import CHECKOUT
+from app.database import embedded, migrate
+
+WINDOW = 600.0
+BANDS = """
+SELECT b.expected, b.low, b.high
+FROM unnest(%s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bigint[])
+    WITH ORDINALITY AS u(starts, servers, mean, deviation, tries, ord)
+CROSS JOIN LATERAL tandem.eta_band(u.starts, u.servers, u.mean, u.deviation, u.tries) AS b ORDER BY u.ord
+"""
+Run = Callable[[random.Random], float]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How jobs come, how long they run, how many run at once, and how often a try fails and comes back."""
+
+    name: str
+    servers: int
+    gaps: Callable[[random.Random], Iterator[float]]
+    runs: tuple[Run, ...]
+    retries: float = 0.0
+
+
+@dataclass
+class Question:
+    """What was known when a job came, and when it then started."""
+
+    starts: float
+    servers: float
+    mean: float
+    deviation: float
+    tries: int
+    waited: float = math.nan
+
+
+@dataclass
+class Window:
+    """Tries of the last ten minutes."""
+
+    ended: deque[tuple[float, float]] = field(default_factory=deque)
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, at: float, run: float) -> None:
+        """One more, and forget the oldest ones."""
+        self.ended.append((at, run))
+        self.total, self.squares = self.total + run, self.squares + run * run
+        while self.ended[0][0] < at - WINDOW:
+            _, old = self.ended.popleft()
+            self.total, self.squares = self.total - old, self.squares - old * old
+
+    def ask(self, ahead: int, running: int, servers: int) -> Question | None:
+        """The question of a job that comes now; None while there are too few samples."""
+        count = len(self.ended)
+        if count < 20:
+            return None
+        mean = self.total / count
+        deviation = math.sqrt(max(0.0, self.squares / count - mean * mean))
+        return Question(max(0, ahead + 1 - max(0, servers - running)), servers, mean, deviation, count)
+
+
+def simulate(workload: Workload, jobs: int, randomness: random.Random) -> list[Question]:
+    """Run the workload; answers the question of every job that had to wait."""
+    window, asked = Window(), list[Question]()
+    waiting: deque[tuple[float, float, Question | None]] = deque()
+    running: list[tuple[float, float]] = []
+    coming: list[tuple[float, float]] = []  # retries
+    gaps, now, next_at, left = workload.gaps(randomness), 0.0, 0.0, jobs
+    while left or coming or waiting:
+        moments = [running[0][0] if running else math.inf, coming[0][0] if coming else math.inf]
+        now = min([*moments, next_at if left else math.inf])
+        if running and running[0][0] == now:
+            _, run = heapq.heappop(running)
+            window.add(now, run)
+            if randomness.random() < workload.retries:
+                heapq.heappush(coming, (now + 2.0, run))
+        else:
+            first = left and now == next_at
+            run = randomness.choice(workload.runs)(randomness) if first else heapq.heappop(coming)[1]
+            waiting.append((now, run, window.ask(len(waiting), len(running), workload.servers)))
+            if first:
+                left, next_at = left - 1, now + next(gaps)
+        while waiting and len(running) < workload.servers:
+            came, run, question = waiting.popleft()
+            if question is not None and question.starts > 0:
+                question.waited = now - came
+                asked.append(question)
+            heapq.heappush(running, (now + run, run))
+    return asked
+
+
+def steady(rate: float) -> Callable[[random.Random], Iterator[float]]:
+    """Arrivals by chance, `rate` a second on average."""
+    return lambda randomness: iter(lambda: randomness.expovariate(rate), None)
+
+
+def bursts(size: int, every: float) -> Callable[[random.Random], Iterator[float]]:
+    """`size` jobs at once, every so often."""
+
+    def gaps(randomness: random.Random) -> Iterator[float]:
+        while True:
+            yield from [0.0] * (size - 1)
+            yield randomness.expovariate(1 / every)
+
+    return gaps
+
+
+def lognormal(mean: float, spread: float) -> Run:
+    """Runs as real ones are: most short, some long; `spread` is the standard deviation over the mean."""
+    sigma2 = math.log(1 + spread * spread)
+    return lambda randomness: randomness.lognormvariate(math.log(mean) - sigma2 / 2, math.sqrt(sigma2))
+
+
+WORKLOADS = (
+    Workload("steady", 4, steady(3.9), (lognormal(1.0, 0.5),)),
+    Workload("bursty", 8, bursts(200, 30.0), (lognormal(1.0, 1.0),)),
+    Workload(
+        "several kinds", 6, bursts(100, 40.0), (lognormal(0.2, 0.5), lognormal(1.0, 1.0), lognormal(5.0, 0.7))
+    ),
+    Workload("retries", 4, bursts(80, 30.0), (lognormal(1.0, 0.8),), retries=0.15),
+)
+
+
+def judge(connection: psycopg.Connection[tuple[float, ...]], asked: list[Question]) -> dict[str, float]:
+    """How often the truth fell into the band, and by how much the expectation was off (median, relative)."""
+    columns = [
+        [getattr(one, name) for one in asked] for name in ("starts", "servers", "mean", "deviation", "tries")
+    ]
+    told = connection.execute(BANDS, columns).fetchall()
+    inside = sum(low <= one.waited <= high for one, (_, low, high) in zip(asked, told, strict=True))
+    above = sum(one.waited > high for one, (_, _, high) in zip(asked, told, strict=True))
+    off = [
+        abs(one.waited - expected) / max(expected, 1e-9)
+        for one, (expected, _, _) in zip(asked, told, strict=True)
+    ]
+    count = len(asked)
+    return {
+        "jobs": count,
+        "in_band": round(inside / count, 3),
+        "above": round(above / count, 3),
+        "median_error": round(median(off), 3),
+    }
+
+
+def calibrate(
+    connection: psycopg.Connection[tuple[float, ...]], jobs: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Every workload's figures."""
+    figures = {}
+    for one in WORKLOADS:
+        asked = simulate(one, jobs, random.Random(seed))  # noqa: S311 - no secret
+        figures[one.name] = judge(connection, asked)
+    return figures
+
+
+def main() -> None:
+    """Print a JSON object with the figures of each workload."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with embedded.running(CHECKOUT) as url:
+        migrate.upgrade(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            print(json.dumps(calibrate(connection, options.jobs, options.seed), indent=1))
+
+
+if __name__ == "__main__":
+    main()

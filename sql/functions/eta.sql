@@ -1,0 +1,43 @@
+-- tandem.eta(job): when a waiting or running job is expected to start and to end, with 80 % bands, from how long tries of its
+-- queue and kind ran in the last ten minutes. One row for any job that has not ended. Where nothing can be said the times
+-- are NULL and `basis` says why: no-samples, no-worker, queue-paused, waits-for-jobs; else it is rates, or running.
+CREATE OR REPLACE FUNCTION tandem.eta(job bigint) RETURNS TABLE (
+    basis text, "position" bigint, position_exact boolean, start_at timestamptz, start_low timestamptz, start_high timestamptz,
+    finish_at timestamptz, finish_low timestamptz, finish_high timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH place AS MATERIALIZED (
+    SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
+           CASE WHEN s.waiting_for = 'time' THEN greatest(c.at, s.next_attempt_at) ELSE c.at END AS from_at
+    FROM tandem.job_status AS s, (SELECT tandem.clock() AS at) AS c
+    WHERE s.job_id = $1 AND s.status IN ('PENDING', 'RUNNING')
+), facts AS MATERIALIZED (
+    SELECT p.queue, p.kind, p.status, p.waiting_for, p.started_at, p.at, p.from_at, a.ahead, a.exact, q.paused_at,
+           t.mean, t.deviation, t.tries, coalesce(o.mean, t.mean) AS own, coalesce(o.deviation, t.deviation) AS own_deviation,
+           tandem.eta_servers(p.queue, p.partition_key, t.busy) AS servers, r.jobs AS running
+    FROM place AS p
+    LEFT JOIN LATERAL (SELECT j.ahead, j.exact FROM tandem.jobs_ahead($1) AS j) AS a ON true
+    LEFT JOIN tandem.queue AS q ON q.name = p.queue
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats(p.queue) AS s WHERE s.kind IS NULL) AS t ON true
+    LEFT JOIN LATERAL (SELECT s.mean, s.deviation FROM tandem.service_stats(p.queue) AS s WHERE s.kind = p.kind) AS o ON true
+    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM tandem.lease AS l WHERE l.queue = p.queue
+                        AND (p.waiting_for NOT IN ('limit', 'key') OR l.partition_key = p.partition_key)) AS r
+), judged AS MATERIALIZED (
+    SELECT f.ahead, f.exact, f.at, f.from_at, f.started_at, f.own, f.own_deviation, f.servers, f.mean, f.deviation, f.tries,
+           greatest(0, coalesce(f.ahead, 0) + 1 - greatest(0, f.servers - f.running)) AS starts,
+           CASE WHEN f.status = 'RUNNING' THEN 'running' WHEN f.waiting_for = 'job' THEN 'waits-for-jobs'
+                WHEN f.paused_at IS NOT NULL THEN 'queue-paused' WHEN f.servers IS NULL THEN 'no-worker'
+                WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
+    FROM facts AS f
+)
+SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
+       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
+       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
+FROM judged AS j
+LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
+CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
+    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
+LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
+CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+$$;

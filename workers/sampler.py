@@ -1,0 +1,47 @@
+"""Adds up how long tries ran in this process and appends the sums every few seconds: what the ETA rests on."""
+
+from app import events
+from app.database.connect import CONNECTION_LOST
+from app.database.reconnecting import Reconnecting
+from app.queue.eta import EtaStore, Sample
+from app.queue.facts import Ended
+from workers.service import Service
+
+EVERY = 5.0
+EMPTY = Sample(0, 0.0, 0.0)
+
+
+class Sampler(Service):
+    """One row per queue and kind that had tries, each `every` seconds; an idle worker writes nothing."""
+
+    def __init__(self, maintenance: Reconnecting, *, every: float = EVERY) -> None:
+        super().__init__("sampler")
+        self.maintenance = maintenance
+        self.every = every
+        self._sums: dict[tuple[str, str], Sample] = {}
+
+    async def run(self) -> None:
+        """Listen to what ends, and write until stopped."""
+        unsubscribe = events.subscribe(Ended, self._note)
+        try:
+            while await self.pause(self.every):
+                await self._write()
+            await self._write()
+        finally:
+            unsubscribe()
+
+    def _note(self, ended: Ended) -> None:
+        sums = self._sums
+        for outcome in ended.outcomes:
+            if outcome.result != "lost":
+                key = (outcome.job.queue, outcome.job.kind)
+                sums[key] = sums.get(key, EMPTY).plus(outcome.seconds * 1000)
+
+    async def _write(self) -> None:
+        sums, self._sums = self._sums, {}
+        if not sums:
+            return
+        try:
+            await EtaStore(await self.maintenance.get()).add_samples(sums)
+        except CONNECTION_LOST as error:  # a few seconds without samples change no expectation
+            await self.maintenance.lost(error)
