@@ -17,6 +17,7 @@ from app.config import Settings
 from app.database.connect import connect_sync
 from app.database.deadline import BoundedConnection
 from app.domains.conversations.repository import Waiting, count_waiting
+from app.domains.customers.repository import Load, measure_load
 from app.errors import AppError
 from app.queue.measure import Lag, QueueFigures, measure_lag, measure_queues
 
@@ -34,6 +35,7 @@ class Figures(NamedTuple):
     waiting: Waiting
     queues: Sequence[QueueFigures]
     lag: Lag
+    load: Load
 
 
 class DatabaseGauges(Collector):
@@ -45,6 +47,7 @@ class DatabaseGauges(Collector):
         self._settings = settings.database.model_copy(update=patience)
         # What the fallback had two turns to take, and did not.
         self._grace = 2 * settings.sweeper.reconcile_every_seconds
+        self._late = 2 * settings.customers.health_every_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: BoundedConnection | None = None
@@ -63,6 +66,7 @@ class DatabaseGauges(Collector):
             return
         yield from _of_queues(figures.queues)
         yield from _of_lag(figures.lag)
+        yield from _of_customers(figures.load)
         waiting = figures.waiting
         yield GaugeMetricFamily(
             "conversation_events_pending",
@@ -99,6 +103,7 @@ class DatabaseGauges(Collector):
                 count_waiting(self._connection, grace=self._grace, most=MOST),
                 measure_queues(self._connection, most=MOST),
                 measure_lag(self._connection, most=MOST),
+                measure_load(self._connection, late=self._late, most=MOST),
             )
         except (psycopg.Error, AppError) as error:
             _log.warning("the gauges cannot be read: %s", str(error).partition("\n")[0])
@@ -146,3 +151,21 @@ def _of_lag(lag: Lag) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "tandem_dead_letters", f"Dead letters that are kept {never}", value=lag.dead_letters
     )
+
+
+def _of_customers(load: Load) -> Iterable[Metric]:
+    never = "(max over processes, never sum)"
+    yield GaugeMetricFamily(
+        "customer_queue_jobs",
+        f"Running and waiting jobs that count against the capacity {never}",
+        value=load.load,
+    )
+    yield GaugeMetricFamily(
+        "customer_queue_capacity", f"The configured capacity {never}", value=load.capacity
+    )
+    healthy = GaugeMetricFamily(
+        "customer_workflow_healthy", f"Whether a workflow's canary came through {never}", labels=["workflow"]
+    )
+    for name, well in load.healthy.items():
+        healthy.add_metric([name], float(well))
+    yield healthy

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from app.config import Settings
 from app.errors import ConfigurationError
 from app.observability.conversation_metrics import ConversationMetrics
+from app.observability.customer_metrics import CustomerMetrics, HostGauges
 from app.observability.gauges import DatabaseGauges
 from app.observability.http_metrics import HttpMetrics
 from app.observability.queue_metrics import QueueMetrics
@@ -36,9 +37,11 @@ def bind_metrics(registry: CollectorRegistry) -> Callable[[], None]:
     leaving = [
         *queue.listen(),
         *ConversationMetrics(registry).listen(),
+        *CustomerMetrics(registry).listen(),
         *HttpMetrics(registry).listen(),
         *TopicMetrics(registry).listen(),
     ]
+    registry.register(HostGauges())
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
