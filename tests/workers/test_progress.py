@@ -184,7 +184,8 @@ def test_a_result_that_is_too_large_ends_the_job_and_says_the_way_out(db_url: st
 
     @registry.handler("large")
     async def large(job: Job[dict[str, Any]]) -> str:
-        return "x" * (256 * 1024 - 2 + job.payload["more"])
+        more: int = job.payload["more"]
+        return "x" * (256 * 1024 - 2 + more)
 
     with psycopg.connect(db_url) as connection:
         for more in (0, 1):
