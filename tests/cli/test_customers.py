@@ -71,7 +71,8 @@ def test_prices_are_added_for_the_future_and_invoices_follow(database: str, tmp_
     added = facts("prices", "add", "pro", str(steps), "--fee", "10")
     assert added == {"tier": "pro", "version": 2}
     asyncio.run(submit(database, "ann", "pro"))
-    month: str = read(database, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS m")[0].m
+    [row] = read(database, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS m")
+    month = str(row.m)
     invoice = facts("customers", "invoice", "ann", month)
     assert [(line["what"], line["version"], line["amount"]) for line in invoice["lines"]] == [
         ("fee", 1, "29.00"),

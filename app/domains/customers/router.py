@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, WithJsonSchema
 
 from app import events
+from app.api.access import Access
 from app.api.auth import PrincipalDep, public, requires
 from app.api.body import read_json, validate
 from app.api.dependencies import AccessDep, RegistryDep, SettingsDep
@@ -23,6 +24,7 @@ from app.domains.customers.schemas import (
     Account,
     AccountChanged,
     ChangeAccount,
+    Eta,
     Invoice,
     JobAccepted,
     JobCancelled,
@@ -34,8 +36,9 @@ from app.domains.customers.schemas import (
 )
 from app.domains.customers.service import Caller, Submission
 from app.domains.customers.workflows import Workflow, find_workflow
-from app.errors import InvalidInput, TooMany
+from app.errors import InvalidInput, TooMany, Unavailable
 from app.queue import admin
+from app.queue.eta import EtaStore
 
 router = APIRouter(tags=["customers"])
 LAST_ID: Final = 2**63 - 1
@@ -151,7 +154,8 @@ async def submit_workflow_job(
     day = day_left(made.terms.daily_quota, today.accepted, today.resets_in) if today is not None else None
     response.headers.update(rate_headers([left, day]))
     response.headers["Location"] = f"/v1/workflows/{workflow.name}/jobs/{made.accepted.job_id}"
-    return JobAccepted.model_validate(_accepted(made.accepted) | {"status": "PENDING", "priority": made.band})
+    found = _accepted(made.accepted) | {"status": "PENDING", "priority": made.band}
+    return JobAccepted.model_validate(found | await _expected(access, made.accepted.job_id))
 
 
 @router.get(
@@ -191,7 +195,7 @@ async def get_workflow_job(
     """404 for a job that is not yours."""
     async with access.read_directly() as connection:
         accepted, state = await service.find_job(connection, caller.customer_id, workflow.name, job_id)
-    return _state(accepted, state)
+    return _state(accepted, state).model_copy(update=await _expected(access, job_id))
 
 
 @router.get(
@@ -354,6 +358,20 @@ async def get_workflow_health(access: AccessDep, settings: SettingsDep) -> list[
     """The last canary job of each workflow; `healthy` is null before the first answer is due."""
     async with access.read_directly() as connection:
         return await health.read_health(connection, settings.customers)
+
+
+async def _expected(access: Access, job_id: int) -> dict[str, Any]:
+    """Position and ETA; nothing rather than an error, because the job is accepted whatever is known of it."""
+    try:
+        async with access.read_directly() as connection:
+            row = await EtaStore(connection).read_eta(job_id)
+    except Unavailable:
+        return {}
+    return (
+        {"position": row["position"], "eta": Eta.model_validate(row, extra="ignore")}
+        if row is not None
+        else {}
+    )
 
 
 def _accepted(one: Accepted) -> dict[str, Any]:

@@ -44,6 +44,21 @@ class SubmitJob(Strict):
         return value
 
 
+class Eta(BaseModel):
+    """When a job is expected to start and to end, each with the band that holds 80 % of the outcomes.
+
+    Times are null where nothing can be said: `basis` is then no-samples, no-worker, queue-paused or waits-for-jobs.
+    """
+
+    basis: str
+    start_at: datetime | None
+    start_low: datetime | None
+    start_high: datetime | None
+    finish_at: datetime | None
+    finish_low: datetime | None
+    finish_high: datetime | None
+
+
 class JobAccepted(BaseModel):
     """The job is in the queue."""
 
@@ -55,6 +70,12 @@ class JobAccepted(BaseModel):
     overage: bool = Field(description="Whether it goes beyond today's quota and is billed as overage")
     accepted_at: datetime
     wait_until: datetime | None = Field(description="Until when it may wait for its start; null: for ever")
+    position: int | None = Field(
+        default=None, description="Its place in the queue, 1 starts next; null when unknown"
+    )
+    eta: Eta | None = Field(
+        default=None, description="null when it has ended, in lists, and while it cannot be asked"
+    )
 
 
 class JobState(JobAccepted):

@@ -47,6 +47,25 @@ async def test_a_submission_answers_job_limits_and_location(client: httpx.AsyncC
     assert vip.json()["wait_until"] is None
 
 
+async def test_position_and_eta_come_with_the_answer(client: httpx.AsyncClient, db_url: str) -> None:
+    ann = as_customer("ann", "pro")
+    first, second = (await post(client, ann)).json(), (await post(client, ann)).json()
+    assert (first["position"], second["position"]) == (1, 2)
+    assert second["eta"]["basis"] in ("no-worker", "no-samples"), "nobody has served the queue yet"
+    state = (await client.get(f"{JOBS}/{second['job_id']}", headers=ann)).json()
+    assert (state["position"], state["eta"]) == (2, second["eta"])
+    for _ in range(3):
+        await post(client, ann)
+    async with working(db_url):
+
+        async def started() -> bool:
+            return len(read(db_url, "SELECT 1 AS n FROM tandem.done")) == 5
+
+        await eventually_async(started)
+    done = (await client.get(f"{JOBS}/{second['job_id']}", headers=ann)).json()
+    assert (done["status"], done["position"], done["eta"]) == ("SUCCEEDED", None, None)
+
+
 async def test_without_a_token_or_its_permission_nothing_is_served(client: httpx.AsyncClient) -> None:
     assert (await client.post(JOBS, json={"input": TEXT})).status_code == 401
     monitor = bearer(token(roles=["monitor"], customer="ann"))
