@@ -336,6 +336,8 @@ async def test_openapi_describes_every_path_with_an_example(api: httpx.AsyncClie
         "/v1/jobs/{job_id}": ["get"],
         "/v1/jobs/{job_id}/result": ["get"],
         "/v1/jobs/{job_id}/explain": ["get"],
+        "/v1/jobs/{job_id}/eta": ["get"],
+        "/v1/jobs/{job_id}/events": ["get"],
         "/v1/jobs/{job_id}/cancel": ["post"],
         "/v1/jobs/{job_id}/retry": ["post"],
     }

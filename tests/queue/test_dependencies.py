@@ -211,6 +211,24 @@ async def test_a_time_counts_after_the_others_have_ended(queue: BoundedAsyncConn
     assert [(job.id, job.priority) for job in await claim(queue)] == [(later, 7)]
 
 
+async def test_in_a_managed_queue_they_wait_for_admission_afterwards(queue: BoundedAsyncConnection) -> None:
+    await queue.execute("INSERT INTO tandem.queue (name, managed) VALUES ('limited', true)")
+    first = await add(queue)
+    second = await add(queue, first, queue="limited", partition_key="k", priority=7)
+    assert (await standing(queue, second))[1] == "job"
+    assert await value(queue, "SELECT count(*) FROM tandem.blocked") == 0
+    await finish(queue, await claim(queue))
+    assert await release(queue) == 1
+    found = await rows(queue, "SELECT job_id, queue, partition_key, priority FROM tandem.blocked")
+    assert found == [(second, "limited", "k", 7)]
+    assert (
+        await value(
+            queue, "SELECT count(*) FROM tandem.touch WHERE queue = 'limited' AND partition_key = 'k'"
+        )
+        > 0
+    )
+
+
 # --- circles, and what is refused ----------------------------------------------------------------------------
 
 
