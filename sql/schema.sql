@@ -167,8 +167,9 @@ BEGIN
         SELECT c.partition_key, c.lane, c.job_id, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.misplaced, c.taken
         FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
     ), locked AS MATERIALIZED (
-        SELECT b.ctid AS tid, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id WHERE c.taken FOR UPDATE OF b SKIP LOCKED
+        SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id JOIN tandem.job AS j ON j.id = c.job_id
+        WHERE c.taken FOR UPDATE OF b SKIP LOCKED
     ), gone AS (
         DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
         RETURNING b.job_id, b.partition_key, b.lane, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect,
@@ -191,7 +192,7 @@ BEGIN
                          tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
     )
     SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
-           array_agg(b.tat) AS tats, array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) AS firsts,
+           array_agg(b.tat) AS tats, CASE WHEN bool_or(b.firsts IS NOT NULL) THEN array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) END AS firsts,
            (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
            (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces,
            (SELECT max(g.vtime) FROM gone AS g) AS clock
@@ -299,15 +300,16 @@ WITH open AS MATERIALIZED (
 ), allowed AS MATERIALIZED (
     SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, r.every, coalesce(k.exempt, false) AS exempt,
            o.mean_ms / r.weight AS step,
-           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 2 END, r.most - n.live,
+           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live,
                floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, now)) / extract(epoch FROM r.every))))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
 ), offered AS (
-    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, b.kind,
-           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND b.kind = ANY (kinds) AS misplaced
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, j.kind,
+           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
+    LEFT JOIN tandem.job AS j ON kinds IS NOT NULL AND j.id = b.job_id
 ), ranked AS (
     SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
            x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.pos) AS of_kind,
@@ -966,13 +968,14 @@ $$;
 CREATE FUNCTION tandem.find_heads(queue_name text, key text, lane_name text, floors bigint[], firsts bigint[]) RETURNS TABLE(heads bigint[], best integer)
     LANGUAGE sql STABLE
     AS $$
-SELECT array_agg(h.head ORDER BY g.band), max(g.band) FILTER (WHERE h.head IS NOT NULL)
-FROM generate_series(0, 9) AS g(band)
-LEFT JOIN LATERAL (
-    SELECT b.pos AS head FROM tandem.blocked AS b
-    WHERE b.queue = queue_name AND b.partition_key = key AND b.lane = lane_name AND b.band = g.band
-      AND b.pos >= least(floors[g.band + 1], firsts[g.band + 1])
-    ORDER BY b.pos LIMIT 1) AS h ON true
+SELECT h.heads, (SELECT max(b) - 1 FROM generate_subscripts(h.heads, 1) AS b WHERE h.heads[b] IS NOT NULL)
+FROM (SELECT ARRAY(
+    SELECT CASE WHEN coalesce(l.floor, l.first) IS NOT NULL THEN (  -- most bands have nothing: look only where something may be
+        SELECT b.pos FROM tandem.blocked AS b
+        WHERE b.queue = queue_name AND b.partition_key = key AND b.lane = lane_name AND b.band = l.nth - 1
+          AND b.pos >= least(l.floor, l.first)
+        ORDER BY b.pos LIMIT 1) END
+    FROM unnest(floors, firsts) WITH ORDINALITY AS l(floor, first, nth)) AS heads OFFSET 0) AS h
 $$;
 
 CREATE FUNCTION tandem.finish_leases(job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[]) RETURNS bigint[]
@@ -1452,18 +1455,18 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION tandem.next_in_line(queue_name text, key text, lane_name text, floors bigint[], most bigint) RETURNS TABLE(job_id bigint, pos bigint, kind text, nth bigint)
+CREATE FUNCTION tandem.next_in_line(queue_name text, key text, lane_name text, floors bigint[], most bigint) RETURNS TABLE(job_id bigint, pos bigint, nth bigint)
     LANGUAGE sql STABLE
     AS $$
-SELECT w.job_id, w.pos, j.kind, row_number() OVER (ORDER BY w.band DESC, w.pos)
+SELECT w.job_id, w.pos, row_number() OVER (ORDER BY w.band DESC, w.pos)
 FROM (SELECT g.band, b.job_id, b.pos
-      FROM generate_series(9, 0, -1) AS g(band) CROSS JOIN LATERAL (
+      FROM (SELECT f.nth - 1 AS band, f.floor FROM unnest(floors) WITH ORDINALITY AS f(floor, nth)
+            WHERE f.floor IS NOT NULL ORDER BY f.nth DESC) AS g
+      CROSS JOIN LATERAL (
           SELECT o.job_id, o.pos FROM tandem.blocked AS o
-          WHERE o.queue = queue_name AND o.partition_key = key AND o.lane = lane_name AND o.band = g.band
-            AND o.pos >= floors[g.band + 1]
+          WHERE o.queue = queue_name AND o.partition_key = key AND o.lane = lane_name AND o.band = g.band AND o.pos >= g.floor
           ORDER BY o.pos LIMIT most) AS b
       LIMIT most) AS w
-JOIN tandem.job AS j ON j.id = w.job_id
 $$;
 
 CREATE FUNCTION tandem.next_mean(mean double precision, ran double precision, ended bigint) RETURNS double precision

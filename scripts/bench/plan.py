@@ -24,6 +24,10 @@ FORMS: dict[str, tuple[Options, ...]] = {
         Options(variant="kinds"),
     ),
     "memory": (Options(),),
+    "L1": (Options(workers=8),),
+    "L2": (Options(),),
+    "L3": (Options(),),
+    "L4": (Options(workers=4),),
 }
 # What takes long: only asked for with --long, instead of the page's form.
 LONG: dict[str, tuple[Options, ...]] = {"W7": (Options(jobs=10_000_000, seconds=60),)}
@@ -40,10 +44,14 @@ QUICK: dict[str, dict[str, float]] = {
     "W9": {"seconds": 5},
     "scale": {"jobs": 20_000},
     "memory": {"jobs": 100_000},
+    "L1": {"jobs": 5_000},
+    "L2": {"jobs": 20_000},
+    "L3": {"jobs": 100_000, "seconds": 5},
+    "L4": {"jobs": 10_000},
 }
 WORKLOADS_IN_ORDER = tuple(FORMS)
 # What a peer has no part in: the floor has no worker, and the main job over HTTP is Tandem's alone.
-OURS_ALONE = ("W9", "scale", "memory")
+OURS_ALONE = ("W9", "scale", "memory", "L1", "L2", "L3", "L4")
 ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
 
 

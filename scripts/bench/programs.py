@@ -112,6 +112,8 @@ class Programs:
         self.place = place
         self.all: list[Program] = []
         self.workers: list[Program] = []
+        self.killed: set[str] = set()
+        """Process ids of workers that a workload has killed."""
         self.records: list[Path] = []
         self.produced: list[dict[str, Any]] = []
 

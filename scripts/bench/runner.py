@@ -5,13 +5,14 @@ import itertools
 from scripts.bench import catalogue
 from scripts.bench.catalogue import Peer
 from scripts.bench.http_workload import w9
+from scripts.bench.limit_workload import LIMIT_WORKLOADS
 from scripts.bench.meter import Meter
 from scripts.bench.programs import ProgramFailedError, programs
 from scripts.bench.results import Line
 from scripts.bench.server import Server
 from scripts.bench.workloads import WORKLOADS, Options, Run
 
-ALL = {**WORKLOADS, "W9": w9}
+ALL = {**WORKLOADS, "W9": w9, **LIMIT_WORKLOADS}
 _numbers = itertools.count(1)
 
 

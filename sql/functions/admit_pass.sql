@@ -13,8 +13,9 @@ BEGIN
         SELECT c.partition_key, c.lane, c.job_id, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.misplaced, c.taken
         FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
     ), locked AS MATERIALIZED (
-        SELECT b.ctid AS tid, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id WHERE c.taken FOR UPDATE OF b SKIP LOCKED
+        SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id JOIN tandem.job AS j ON j.id = c.job_id
+        WHERE c.taken FOR UPDATE OF b SKIP LOCKED
     ), gone AS (
         DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
         RETURNING b.job_id, b.partition_key, b.lane, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect,
@@ -37,7 +38,7 @@ BEGIN
                          tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
     )
     SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
-           array_agg(b.tat) AS tats, array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) AS firsts,
+           array_agg(b.tat) AS tats, CASE WHEN bool_or(b.firsts IS NOT NULL) THEN array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) END AS firsts,
            (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
            (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces,
            (SELECT max(g.vtime) FROM gone AS g) AS clock

@@ -1,6 +1,6 @@
 -- tandem.choose_jobs(...): the jobs that come next. Jobs of open turns are ordered as fair queueing would start them, one by
 -- one: by virtual time, each job charged with its key's mean. A turn without a job (it was cancelled meanwhile) answers a row
--- without one; `misplaced` are jobs of a limited kind that stand in the common lane. Internal to admission, inlined there.
+-- without one; `misplaced` are jobs of a limited kind that stand in the common lane; kinds are looked up where one is limited. Internal to admission, inlined there.
 CREATE OR REPLACE FUNCTION tandem.choose_jobs(
     q tandem.queue, st tandem.admission, now timestamptz, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]
 ) RETURNS TABLE (partition_key text, lane text, job_id bigint, pos bigint, kind text, start double precision, vtime double precision,
@@ -14,15 +14,16 @@ WITH open AS MATERIALIZED (
 ), allowed AS MATERIALIZED (
     SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, r.every, coalesce(k.exempt, false) AS exempt,
            o.mean_ms / r.weight AS step,
-           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 2 END, r.most - n.live,
+           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live,
                floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, now)) / extract(epoch FROM r.every))))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
 ), offered AS (
-    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, b.kind,
-           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND b.kind = ANY (kinds) AS misplaced
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, j.kind,
+           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
+    LEFT JOIN tandem.job AS j ON kinds IS NOT NULL AND j.id = b.job_id
 ), ranked AS (
     SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
            x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.pos) AS of_kind,

@@ -4,11 +4,12 @@ CREATE OR REPLACE FUNCTION tandem.find_heads(queue_name text, key text, lane_nam
 RETURNS TABLE (heads bigint[], best integer)
 LANGUAGE sql STABLE
 AS $$
-SELECT array_agg(h.head ORDER BY g.band), max(g.band) FILTER (WHERE h.head IS NOT NULL)
-FROM generate_series(0, 9) AS g(band)
-LEFT JOIN LATERAL (
-    SELECT b.pos AS head FROM tandem.blocked AS b
-    WHERE b.queue = queue_name AND b.partition_key = key AND b.lane = lane_name AND b.band = g.band
-      AND b.pos >= least(floors[g.band + 1], firsts[g.band + 1])
-    ORDER BY b.pos LIMIT 1) AS h ON true
+SELECT h.heads, (SELECT max(b) - 1 FROM generate_subscripts(h.heads, 1) AS b WHERE h.heads[b] IS NOT NULL)
+FROM (SELECT ARRAY(
+    SELECT CASE WHEN coalesce(l.floor, l.first) IS NOT NULL THEN (  -- most bands have nothing: look only where something may be
+        SELECT b.pos FROM tandem.blocked AS b
+        WHERE b.queue = queue_name AND b.partition_key = key AND b.lane = lane_name AND b.band = l.nth - 1
+          AND b.pos >= least(l.floor, l.first)
+        ORDER BY b.pos LIMIT 1) END
+    FROM unnest(floors, firsts) WITH ORDINALITY AS l(floor, first, nth)) AS heads OFFSET 0) AS h
 $$;

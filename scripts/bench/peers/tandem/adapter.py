@@ -6,6 +6,7 @@ Runs in the checkout's own environment.
 import asyncio
 import json
 import os
+import time
 import uuid
 from typing import Any
 
@@ -113,19 +114,42 @@ async def produce(url: str, spec: dict[str, Any]) -> None:
     await recorder.produce(spec, open_client)
 
 
+class Journal:
+    """What handlers do, one line for each event, written at once: it outlives a SIGKILL."""
+
+    def __init__(self, path: str | None) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
+
+    def note(self, job: Job[Any], event: str) -> None:
+        """Add a line."""
+        if self._file is not None:
+            line = f"{job.claimed.partition_key} {job.id} {event} {time.time():.6f}\n"
+            os.write(self._file, line.encode())
+
+
 async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
     """A whole worker process with its sweeper."""
+    run_ms = spec.get("run_ms", 0)
+
+    journal = Journal(spec.get("journal"))
 
     async def handler(job: Job[dict[str, Any]]) -> None:
         body = job.payload
+        journal.note(job, "start")
         record.ran(body["n"], body["t"])
+        if run_ms:
+            await asyncio.sleep(run_ms / 1000)
+        journal.note(job, "end")
 
     registry = Registry()
     retry = Retrying(own=RetryPolicy(max_attempts=5, delays=(0.1,)))
     for number in range(KINDS):
         registry.add(Kind(kind_name(number), handler, payload=dict, retry=retry))
     settings = load_settings()
-    queues = {"worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1)})}
+    own = {name: spec[name] for name in ("slots", "lease_seconds") if name in spec}
+    queues = {
+        "worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1), **own})
+    }
     supervisor = Supervisor(settings.model_copy(update=queues), url, registry)
     running = asyncio.create_task(supervisor.run())
     started = asyncio.create_task(supervisor.started.wait())
