@@ -21,6 +21,7 @@ from app.database import durability
 from app.database.engine import make_session_factory
 from app.database.location import database
 from app.domains.conversations.router import router as conversations
+from app.domains.customers.admin_router import router as customer_administration
 from app.domains.customers.router import router as customers
 from app.domains.topics.consume_router import router as consume_router
 from app.domains.topics.router import publish_router, queue_router
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.include_router(topics)
     app.include_router(consume_router)
     app.include_router(customers)
+    app.include_router(customer_administration)
     app.include_router(jobs.router)
     app.include_router(job_events.router)
     app.include_router(queues.router)

@@ -190,3 +190,11 @@ async def _audit(
         before={name: old[name] for name in differs},
         after={name: new[name] for name in differs},
     )
+
+
+def as_json(tier: Tier) -> dict[str, Any]:
+    """A tier's row as JSON values; intervals are seconds."""
+    return {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in asdict(tier).items()
+    }

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import WithJsonSchema
 
 from app import events
 from app.api.access import Access
@@ -33,6 +33,8 @@ from app.domains.customers.schemas import (
     JobState,
     Notifications,
     SubmitJob,
+    WorkflowOffer,
+    Workflows,
 )
 from app.domains.customers.service import Caller, Submission
 from app.domains.customers.workflows import Workflow, find_workflow
@@ -87,19 +89,6 @@ async def _job_id(
 CallerDep = Annotated[Caller, Depends(_caller)]
 WorkflowDep = Annotated[Workflow, Depends(_workflow)]
 JobIdDep = Annotated[int, Depends(_job_id)]
-
-
-class WorkflowOffer(BaseModel):
-    """A workflow that jobs can be submitted for, and what its input must hold."""
-
-    workflow: str
-    input: dict[str, Any]
-
-
-class Workflows(BaseModel):
-    """All of them."""
-
-    workflows: list[WorkflowOffer]
 
 
 @router.get("/v1/workflows", summary="Which workflows there are", dependencies=_READ)

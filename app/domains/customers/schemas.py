@@ -195,3 +195,16 @@ class Invoice(BaseModel):
     lines: list[InvoiceLine]
     total: Decimal
     issued_at: datetime | None
+
+
+class WorkflowOffer(BaseModel):
+    """A workflow that jobs can be submitted for, and what its input must hold."""
+
+    workflow: str
+    input: dict[str, Any]
+
+
+class Workflows(BaseModel):
+    """All of them."""
+
+    workflows: list[WorkflowOffer]
