@@ -470,7 +470,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION tandem.create_topic_group(topic text, name text, from_position bigint DEFAULT NULL::bigint, max_attempts integer DEFAULT 5, retry_delay_ms integer DEFAULT 2000, backoff text DEFAULT 'exponential'::text, ordered boolean DEFAULT false, created_by text DEFAULT NULL::text) RETURNS integer
+CREATE FUNCTION tandem.create_topic_group(topic text, name text, from_position bigint DEFAULT NULL::bigint, max_attempts integer DEFAULT 5, retry_delay_ms integer DEFAULT 2000, backoff text DEFAULT 'exponential'::text, ordered boolean DEFAULT false, created_by text DEFAULT NULL::text, dead_head text DEFAULT 'skip'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -500,6 +500,9 @@ BEGIN
     SELECT made, 'start', coalesce(from_position, s.last_value + 1), s.last_value, coalesce(from_position, s.last_value + 1) - 1,
            pg_current_snapshot(), from_position IS NULL, tandem.clock(), create_topic_group.created_by
     FROM tandem.message_position AS s;
+    IF ordered THEN
+        PERFORM tandem.order_topic_group(topic, name, true, dead_head);
+    END IF;
     RETURN made;
 END
 $$;
@@ -1519,6 +1522,31 @@ CROSS JOIN LATERAL (
     ORDER BY o.vtime LIMIT greatest(0, least(want, coalesce(k.room, want)))) AS t
 WHERE s.start < 'infinity' AND coalesce(k.room, 1) > 0 AND (coalesce(global_room, 1) > 0 OR s.rank = 10)
 ORDER BY t.rank DESC, t.vtime LIMIT want
+$$;
+
+CREATE FUNCTION tandem.order_topic_group(topic text, name text, ordered boolean, dead_head text DEFAULT 'skip'::text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+    target text;
+    q tandem.queue;
+BEGIN
+    UPDATE tandem.topic_group AS g SET ordered = order_topic_group.ordered
+    FROM tandem.topic AS t WHERE t.id = g.topic_id AND t.name = topic AND g.name = order_topic_group.name
+    RETURNING g.queue INTO target;
+    IF target IS NULL THEN
+        RAISE EXCEPTION 'topic "%" has no group "%"', topic, name USING ERRCODE = 'undefined_object', HINT = 'See: tandem topics groups.';
+    END IF;
+    SELECT m.* INTO q FROM tandem.queue AS m WHERE m.name = target FOR UPDATE;
+    IF ordered THEN
+        PERFORM tandem.manage_queue(target, true, dead_head, q.key_max_running, q.key_rate, coalesce(q.key_burst, 1), coalesce(q.rank_keys, false));
+    ELSE
+        UPDATE tandem.queue AS m SET managed = false WHERE m.name = target AND m.managed;
+    END IF;
+    PERFORM tandem.wake_at_commit(tandem.wake_lane(target));
+END
 $$;
 
 CREATE FUNCTION tandem.partition_survivors(number bigint, before timestamp with time zone, most integer) RETURNS bigint[]

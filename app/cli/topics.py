@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Topics: make, publish, consume, gr
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The consumer group's name.")]
+DeadHead = Literal["skip", "block"]
 Start = Annotated[
     str, typer.Option("--from", help="beginning, now, a position, or a time (ISO 8601 with zone).")
 ]
@@ -81,6 +82,9 @@ def create(
     ] = False,
     encrypted: Annotated[bool, typer.Option(help="Take encrypted payloads only.")] = False,
     ordered: Annotated[bool, typer.Option(help="The groups ask for order per key.")] = False,
+    dead_head: Annotated[
+        DeadHead, typer.Option(help="With --ordered: a dead letter is passed over or stops its key.")
+    ] = "skip",
     backoff: Annotated[str, typer.Option(help="exponential or linear.")] = "exponential",
     as_json: Json = False,
 ) -> None:
@@ -99,7 +103,14 @@ def create(
         await service.create_topic(connection, topic, actor=operator(), **rules)
         for name in group or []:
             await service.create_group(
-                connection, topic, name, _where(start), actor=operator(), ordered=ordered, backoff=backoff
+                connection,
+                topic,
+                name,
+                _where(start),
+                actor=operator(),
+                ordered=ordered,
+                dead_head=dead_head,
+                backoff=backoff,
             )
 
     ask(make)
@@ -188,6 +199,31 @@ def groups(
 
 
 app.command("lag", help="The same as `tandem topics groups`.\n\nExample: tandem topics lag")(groups)
+
+
+@app.command()
+def order(
+    topic: Topic,
+    group: Group,
+    dead_head: Annotated[
+        DeadHead, typer.Option(help="A dead letter is passed over (skip) or stops its key (block).")
+    ] = "skip",
+    off: Annotated[bool, typer.Option("--off", help="No order per key any more.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a group get the messages of a key one at a time and in order.
+
+    Example: tandem topics order camera.events ai-consumer-group --dead-head block
+    """
+    from app.domains.topics import consuming, service
+
+    async def change(connection: Any) -> None:
+        found = await consuming.find_group(connection, topic, group)
+        await service.order(connection, found, actor=operator(), ordered=not off, dead_head=dead_head)
+
+    ask(change)
+    facts = {"topic": topic, "group": group, "ordered": not off, "dead_head": None if off else dead_head}
+    answer(facts, f"{group} has {'no order' if off else 'order per key'} now", as_json=as_json)
 
 
 @app.command()

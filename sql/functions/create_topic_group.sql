@@ -1,9 +1,11 @@
 -- tandem.create_topic_group(topic, name, ...): makes a consumer group that gets every message from now on, and, when
 -- from_position is given, those of the log from there on. Answers its id; a group that is there stays as it is.
 -- Publishers that run now may not know the group: the fill made here delivers what they commit later, exactly once.
+-- `ordered`: strict order per key; a dead letter is passed over or stops its key (dead_head skip or block).
 CREATE OR REPLACE FUNCTION tandem.create_topic_group(
     topic text, name text, from_position bigint DEFAULT NULL, max_attempts integer DEFAULT 5, retry_delay_ms integer DEFAULT 2000,
-    backoff text DEFAULT 'exponential', ordered boolean DEFAULT false, created_by text DEFAULT NULL
+    backoff text DEFAULT 'exponential', ordered boolean DEFAULT false, created_by text DEFAULT NULL,
+    dead_head text DEFAULT 'skip'
 ) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,6 +35,9 @@ BEGIN
     SELECT made, 'start', coalesce(from_position, s.last_value + 1), s.last_value, coalesce(from_position, s.last_value + 1) - 1,
            pg_current_snapshot(), from_position IS NULL, tandem.clock(), create_topic_group.created_by
     FROM tandem.message_position AS s;
+    IF ordered THEN
+        PERFORM tandem.order_topic_group(topic, name, true, dead_head);
+    END IF;
     RETURN made;
 END
 $$;

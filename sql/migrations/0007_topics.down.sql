@@ -16,6 +16,7 @@ DROP FUNCTION tandem.fill_topic CASCADE;
 DROP FUNCTION tandem.fill_gap CASCADE;
 DROP FUNCTION tandem.deliver_again CASCADE;
 DROP FUNCTION tandem.create_topic_group CASCADE;
+DROP FUNCTION tandem.order_topic_group CASCADE;
 DROP FUNCTION tandem.create_topic CASCADE;
 DROP FUNCTION tandem.add_message_partition CASCADE;
 DROP FUNCTION tandem.publish CASCADE;

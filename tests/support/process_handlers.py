@@ -13,6 +13,8 @@ from typing import Any, Literal
 import psycopg
 from pydantic import BaseModel
 
+from app.database.engine import make_engine, make_session_factory
+from app.domains.topics.consumers import Consumer, Received, add_consumers
 from app.queue.kinds import Change, Registry
 from app.queue.retry import Retrying, RetryPolicy
 from app.queue.running import Job
@@ -151,6 +153,22 @@ async def succeed(_: Job[Any]) -> None:
     return None
 
 
+def follow(url: str) -> Any:
+    async def follow_key(received: Received[Any]) -> None:
+        """Note start and end of a message; between them fail, or die once, where the body says so."""
+        body, attempt = received.body, received.job.attempt
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            note = "INSERT INTO step (key, n, phase, pid) VALUES (%s, %s, %s, %s)"
+            await connection.execute(note, (received.envelope.key, body["n"], "start", os.getpid()))
+            if attempt <= body.get("fails", 0):
+                raise ConnectionError("not yet")
+            if body.get("dies") and not received.job.claimed.crashes:
+                os.kill(os.getpid(), signal.SIGKILL)
+            await connection.execute(note, (received.envelope.key, body["n"], "end", os.getpid()))
+
+    return follow_key
+
+
 def make_registry(url: str) -> Registry:
     """All of them."""
     registry = Registry()
@@ -168,4 +186,6 @@ def make_registry(url: str) -> Registry:
     add("spin", payload=Step, executor="process", timeout=0.5, hard_timeout=1.0, retry=QUICK_RETRY)(spin)
     add("block", payload=Step)(block_the_loop)
     add("succeed")(succeed)
+    sessions = make_session_factory(make_engine(url, name="handlers"))
+    add_consumers(registry, [Consumer("ordered", "strict", follow(url), retry_delay_ms=30)], sessions)
     return registry

@@ -13,11 +13,12 @@ from uuid import UUID, uuid4
 from app.domains.topics import repository
 from app.domains.topics.errors import bad_receipt, group_unknown
 from app.domains.topics.repository import Connection, Row
+from app.queue.admission_store import AdmissionStore
 from app.queue.job import PRIORITIES, ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.retry import RetryPolicy
 from app.queue.settle import FailedJob, settle
-from app.queue.store import Failed, Finish, Lane, Store
+from app.queue.store import Failed, Finish, Lane
 
 END: Final = 2**63 - 1
 PROCESS: Final[UUID] = uuid4()
@@ -51,11 +52,8 @@ async def claim_messages(
     """
     await repository.pin_plans(connection)
     await repository.see_consumer(connection, group["id"], consumer)
-    store, queue = Store(connection), group["queue"]
-    floors = await store.read_floors([queue])
-    lanes = [Lane(queue, band, floors.get((queue, band), 0), END) for band in reversed(PRIORITIES)]
-    token = secrets.randbits(63)
-    jobs = await store.claim_jobs(lanes, want=most, token=token, worker=PROCESS, lease=lease)
+    store = AdmissionStore(connection)
+    jobs = await _claim(store, group, most=most, lease=lease)
     suspect = next((job for job in jobs if job.suspect), None)
     if suspect is not None:
         rest = [(job.id, job.token) for job in jobs if job is not suspect]
@@ -69,6 +67,18 @@ async def claim_messages(
         Delivered(make_receipt(job.id, job.token), job, one, _body(one, bodies))
         for job, one in zip(jobs, envelopes, strict=True)
     ]
+
+
+async def _claim(store: AdmissionStore, group: Row, *, most: int, lease: timedelta) -> list[ClaimedJob]:
+    queue, token = group["queue"], secrets.randbits(63)
+    if group["managed"]:  # ordered, or under limits: admission is the claim
+        admitted = await store.admit_jobs(
+            queue, want=most, token=token, worker=PROCESS, lease=lease, thorough=True
+        )
+        return admitted.jobs
+    floors = await store.read_floors([queue])
+    lanes = [Lane(queue, band, floors.get((queue, band), 0), END) for band in reversed(PRIORITIES)]
+    return await store.claim_jobs(lanes, want=most, token=token, worker=PROCESS, lease=lease)
 
 
 def _body(envelope: dict[str, Any], bodies: dict[int, str]) -> Any:
@@ -85,7 +95,9 @@ async def acknowledge(
     pairs = [read_receipt(one, index) for index, one in enumerate(receipts)]
     leases = await repository.find_leases(connection, group["queue"], pairs)
     ends = [Finish(row["job_id"], row["token"], 0.0) for row in leases]
-    done = await Store(connection).finish_jobs(ends) if ends else set()
+    done = await AdmissionStore(connection).finish_jobs(ends) if ends else set()
+    if group["managed"] and done:
+        await repository.wake_group(connection, group["queue"])  # the next of these keys may run anywhere
     missing = [pair for pair in pairs if pair[0] not in done]
     if missing:
         done |= await repository.find_acknowledged(connection, group["queue"], missing)
@@ -117,6 +129,8 @@ async def give_back(
         one = Failed(row["job_id"], row["token"], 0.0, "temporary", reason, delay=wait, outcome="DEAD")
         failed.append(FailedJob(row["kind"], row["event_id"], one, again=again, code="nack"))
     became = await settle(connection, registry, failed) if failed else {}
+    if group["managed"] and became:
+        await repository.wake_group(connection, group["queue"])
     by_outcome: dict[str, list[str]] = {"RETRY": [], "DEAD": [], "LOST": []}
     for receipt, (job, _) in zip(receipts, pairs, strict=True):
         outcome = became.get(job, "LOST")
@@ -130,7 +144,7 @@ async def extend(
     """Extend leases from now: receipts extended, receipts lost."""
     pairs = [read_receipt(one, index) for index, one in enumerate(receipts)]
     leases = await repository.find_leases(connection, group["queue"], pairs)
-    held = await Store(connection).extend_leases(
+    held = await AdmissionStore(connection).extend_leases(
         [(row["job_id"], row["token"]) for row in leases], lease=lease
     )
     good = [one for one, pair in zip(receipts, pairs, strict=True) if pair in held]

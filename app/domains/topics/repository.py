@@ -70,6 +70,19 @@ async def create_group(connection: Connection, params: Mapping[str, Any]) -> int
     return int((await rows(connection, "create_group", params))[0]["id"])
 
 
+async def order_group(
+    connection: Connection, topic: str, group: str, *, ordered: bool, dead_head: str
+) -> None:
+    """Give a group order per key, or take it away."""
+    params = {"topic": topic, "group": group, "ordered": ordered, "dead_head": dead_head}
+    await connection.execute(statement("topics", "order_group"), params)
+
+
+async def wake_group(connection: Connection, queue: str) -> None:
+    """Wake the workers of a group at the commit."""
+    await connection.execute(statement("topics", "wake_group"), {"queue": queue})
+
+
 async def find_leases(connection: Connection, queue: str, receipts: Sequence[tuple[int, int]]) -> list[Row]:
     """Those of the (job, token) pairs that are leases of this queue, locked."""
     return await rows(connection, "find_leases", _pairs(queue, receipts))

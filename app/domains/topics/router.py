@@ -215,6 +215,7 @@ async def create_group(topic: str, request: Request, access: AccessDep, gate: Ma
             retry_delay_ms=body.retry_delay_ms,
             backoff=body.backoff,
             ordered=body.ordered,
+            dead_head=body.dead_head,
         )
         return await _group_state(connection, topic, body.group)
 
@@ -237,6 +238,26 @@ async def pause_group(topic: str, group: str, access: AccessDep, gate: Managing)
 async def resume_group(topic: str, group: str, access: AccessDep, gate: Managing) -> schemas.GroupState:
     """It gets what has waited."""
     return await _pause(topic, group, access, gate, paused=False)
+
+
+@router.post(
+    "/{topic}/groups/{group}/order",
+    summary="Change a group's order",
+    responses=problems(400, 403, 404, 415, 422, 503),
+    openapi_extra=json_body(schemas.Order),
+)
+async def order_group(
+    topic: str, group: str, request: Request, access: AccessDep, gate: Managing
+) -> schemas.GroupState:
+    """One message of a key at a time, in order, or no order. What waits follows before the answer."""
+    body = validate(schemas.Order, await read_json(request, limit=BODY_LIMIT))
+    await gate.enter(topic)
+    async with access.write_at_once() as connection:
+        found = await consuming.find_group(connection, topic, group)
+        await service.order(
+            connection, found, actor=gate.actor, ordered=body.ordered, dead_head=body.dead_head
+        )
+        return await _group_state(connection, topic, group)
 
 
 @router.post(

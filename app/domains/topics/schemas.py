@@ -12,6 +12,7 @@ Key = Annotated[str, Field(min_length=1, max_length=255)]
 Receipts = Annotated[
     list[Annotated[str, Field(min_length=3, max_length=40)]], Field(min_length=1, max_length=1000)
 ]
+DeadHead = Literal["skip", "block"]
 LeaseSeconds = Annotated[float, Field(ge=1, le=43_200)]
 
 
@@ -198,6 +199,14 @@ class MakeGroup(Body):
     retry_delay_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 2000
     backoff: Literal["exponential", "linear"] = "exponential"
     ordered: bool = False
+    dead_head: DeadHead = "skip"
+
+
+class Order(Body):
+    """Order per key; `dead_head` says whether a dead letter is passed over (skip) or stops its key (block)."""
+
+    ordered: bool
+    dead_head: DeadHead = "skip"
 
 
 class Seek(Body):
@@ -224,6 +233,8 @@ class GroupState(BaseModel):
     group: str
     queue: str
     ordered: bool
+    dead_head: str | None
+    halted: int
     max_attempts: int
     retry_delay_ms: int
     backoff: str

@@ -21,7 +21,9 @@ from app.domains.topics.repository import Connection, Row
 from app.domains.topics.schemas import Where
 from app.errors import InvalidInput
 from app.queue import admin
+from app.queue.admission_store import AdmissionStore
 from app.queue.kinds import Registry
+from app.queue.limit_store import DeadHead
 
 DEAD: Final = "dlq"
 """The name under which the dead letters of every topic can be read and retried."""
@@ -217,6 +219,7 @@ async def create_group(
             "retry_delay_ms": rules.get("retry_delay_ms", 2000),
             "backoff": rules.get("backoff", "exponential"),
             "ordered": rules.get("ordered", False),
+            "dead_head": rules.get("dead_head", "skip"),
             "by": actor,
         }
         try:
@@ -292,6 +295,30 @@ async def pause(connection: Connection, group: Row, *, actor: str, paused: bool)
             topic=group["topic"],
             group=group["group_name"],
         )
+
+
+async def order(
+    connection: Connection, group: Row, *, actor: str, ordered: bool, dead_head: DeadHead = "skip"
+) -> None:
+    """Give a group order per key, or take it away; what waits moves over before this returns.
+
+    Strict order begins once that is done and what ran before has ended. `dead_head`: a dead letter is passed over
+    (skip) or stops its key until it is retried or purged (block).
+    """
+    async with connection.transaction():
+        await repository.order_group(
+            connection, group["topic"], group["group_name"], ordered=ordered, dead_head=dead_head
+        )
+        await repository.write_audit(
+            connection,
+            actor=actor,
+            action="order",
+            topic=group["topic"],
+            group=group["group_name"],
+            detail={"ordered": ordered, "dead_head": dead_head},
+        )
+    while await AdmissionStore(connection).move_waiting(group["queue"], most=SKIP_BATCH):
+        pass
 
 
 async def grant(

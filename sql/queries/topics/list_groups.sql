@@ -10,15 +10,16 @@ WITH clock AS MATERIALIZED (SELECT tandem.clock() AS at), g AS MATERIALIZED (
 ), running AS (
     SELECT l.queue, count(*) AS jobs FROM tandem.lease AS l WHERE l.queue IN (SELECT queue FROM g) GROUP BY l.queue
 ), blocked AS (
-    SELECT b.queue, count(*) AS jobs FROM tandem.blocked AS b WHERE b.queue IN (SELECT queue FROM g) GROUP BY b.queue
+    SELECT b.queue, count(*) AS jobs, min(b.blocked_at) AS oldest FROM tandem.blocked AS b WHERE b.queue IN (SELECT queue FROM g) GROUP BY b.queue
 ), dead AS (
     SELECT j.queue, count(*) AS jobs FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
     WHERE d.outcome = 'DEAD' AND j.queue IN (SELECT queue FROM g) GROUP BY j.queue
 )
-SELECT g.topic, g.group_name, g.queue, g.ordered, g.max_attempts, g.retry_delay_ms, g.backoff, g.created_at, q.paused_at,
+SELECT g.topic, g.group_name, g.queue, g.ordered, CASE WHEN g.ordered THEN q.dead_head END AS dead_head,
+       (SELECT count(*) FROM tandem.halted AS h WHERE h.queue = g.queue) AS halted, g.max_attempts, g.retry_delay_ms, g.backoff, g.created_at, q.paused_at,
        coalesce(w.jobs, 0) AS ready, coalesce(s.jobs, 0) AS scheduled, coalesce(r.jobs, 0) AS running, coalesce(b.jobs, 0) AS blocked,
        coalesce(w.jobs, 0) + coalesce(s.jobs, 0) + coalesce(r.jobs, 0) + coalesce(b.jobs, 0) AS lag,
-       coalesce(extract(epoch FROM c.at - w.oldest), 0)::float8 AS lag_seconds, coalesce(d.jobs, 0) AS dead,
+       coalesce(extract(epoch FROM c.at - least(w.oldest, b.oldest)), 0)::float8 AS lag_seconds, coalesce(d.jobs, 0) AS dead,
        (SELECT count(*) FROM tandem.topic_fill AS f WHERE f.group_id = g.id AND f.finished_at IS NULL) AS fills,
        (SELECT count(*) FROM tandem.worker AS k WHERE g.queue = ANY (k.queues) AND k.stopped_at IS NULL AND k.seen_at > c.at - interval '1 minute')
        + (SELECT count(*) FROM tandem.topic_consumer AS k WHERE k.group_id = g.id AND k.seen_at > c.at - interval '1 minute') AS consumers
