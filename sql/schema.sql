@@ -889,7 +889,8 @@ CROSS JOIN LATERAL (VALUES
      format('%s runs its try %s%s, or is about to', n.who, c.attempt, CASE WHEN c.alone THEN ' alone' END), c.since,
      c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
-     format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
+     concat_ws(': ', format('it waits for its %s (partition key %s)', c.detail, c.partition_key), tandem.why_blocked($1)), c.since,
+     NULL),
     (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
@@ -2073,6 +2074,39 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+CREATE FUNCTION tandem.why_blocked(job bigint) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT string_agg(r.code || ': ' || r.words, '; ' ORDER BY r.rank) FILTER (WHERE r.holds)
+FROM tandem.blocked AS b JOIN tandem.queue AS q ON q.name = b.queue AND q.managed JOIN tandem.job AS j ON j.id = b.job_id
+LEFT JOIN tandem.key AS k ON k.queue = b.queue AND k.partition_key = b.partition_key
+CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first FROM tandem.lease AS l
+                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.slot IS NOT NULL) AS own
+CROSS JOIN LATERAL (SELECT count(*) AS live FROM tandem.lease AS l WHERE l.queue = b.queue AND l.slot IS NOT NULL) AS held
+LEFT JOIN LATERAL (SELECT o.job_id FROM tandem.blocked AS o WHERE o.queue = b.queue AND o.partition_key = b.partition_key
+                   AND o.lane = b.lane AND o.band = b.band AND o.pos < b.pos ORDER BY o.pos LIMIT 1) AS ahead ON true
+LEFT JOIN LATERAL (SELECT t.due_at FROM tandem.turn AS t WHERE t.queue = b.queue AND t.partition_key = b.partition_key
+                   AND t.lane = b.lane ORDER BY t.seq DESC LIMIT 1) AS turn ON true
+LEFT JOIN tandem.halted AS h ON h.queue = b.queue AND h.partition_key = b.partition_key
+LEFT JOIN tandem.concurrency_limit AS g ON g.name = 'global' AND k.exempt IS NOT TRUE
+LEFT JOIN tandem.concurrency_limit AS c ON c.name = 'kind:' || j.kind
+CROSS JOIN LATERAL (VALUES
+    (1, h.job_id IS NOT NULL, 'key-halted', format('its key stopped behind dead letter %s', h.job_id)),
+    (2, q.ordered AND b.partition_key <> '' AND coalesce(own.first, ahead.job_id) IS NOT NULL, 'key-order',
+     format('job %s of its key comes first', coalesce(own.first, ahead.job_id))),
+    (3, NOT q.ordered AND own.live >= coalesce(k.max_running, q.key_max_running), 'key-limit',
+     format('%s of %s jobs of its key run', own.live, coalesce(k.max_running, q.key_max_running))),
+    (4, turn.due_at > tandem.clock(), 'not-before', format('its key may start the next one at %s', turn.due_at)),
+    (5, held.live >= q.max_running, 'queue-limit', format('%s of %s jobs of its queue run', held.live, q.max_running)),
+    (6, c.max_running <= (SELECT count(*) FROM tandem.lease AS l WHERE l.slot IS NOT NULL AND l.kind = j.kind), 'kind-limit',
+     format('%s jobs of its kind may run', c.max_running)),
+    (7, g.max_running <= (SELECT count(*) FROM tandem.lease AS l WHERE l.slot IS NOT NULL AND NOT l.exempt), 'global-limit',
+     format('%s jobs may run in managed queues', g.max_running))
+) AS r(rank, holds, code, words)
+WHERE b.job_id = $1
+$_$;
 
 CREATE TABLE public.agent_candidates (
     user_id text NOT NULL COLLATE pg_catalog."C",

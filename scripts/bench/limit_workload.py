@@ -55,7 +55,11 @@ def l1(run: Run) -> None:
                 "SELECT tandem.set_limit(%s, %s)", (f"key:default/k{key}", 1 + key % KEY_LIMITS)
             )
         load(connection, [f"k{n % keys}" for n in range(jobs)])
-    options = {"run_ms": 50, "slots": 2 * GLOBAL_LIMIT // workers, "lease_seconds": LEASE_SECONDS}
+    options: dict[str, Any] = {
+        "run_ms": 50,
+        "slots": 2 * GLOBAL_LIMIT // workers,
+        "lease_seconds": LEASE_SECONDS,
+    }
     run.programs.start_workers(workers, **options)
     run.line.workers = workers
     with watching(run) as watch, killing(run, run.options.seconds or 8.0, **options) as killed:
@@ -182,7 +186,12 @@ def l4(run: Run) -> None:
         connection.execute("SELECT tandem.manage_queue('default', ordered => true)")
         load(connection, [f"k{n % keys}" for n in range(jobs)])
     journal = run.programs.place / "journal"
-    options = {"slots": 20, "fail_every": 10, "journal": str(journal), "lease_seconds": LEASE_SECONDS}
+    options: dict[str, Any] = {
+        "slots": 20,
+        "fail_every": 10,
+        "journal": str(journal),
+        "lease_seconds": LEASE_SECONDS,
+    }
     run.programs.start_workers(workers, **options)
     run.line.workers = workers
     with killing(run, run.options.seconds or 5.0, **options) as killed:

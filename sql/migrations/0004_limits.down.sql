@@ -3,6 +3,7 @@ INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, sus
 SELECT nextval('tandem.ready_position'), job_id, blocked_at, priority, attempt, crashes, suspect, queue, nullif(partition_key, '')
 FROM (SELECT * FROM tandem.blocked ORDER BY band DESC, pos) AS b;
 DELETE FROM tandem.blocked;
+DROP FUNCTION tandem.why_blocked;
 DROP FUNCTION tandem.resume_key;
 DROP FUNCTION tandem.move_waiting;
 DROP FUNCTION tandem.manage_queue;

@@ -482,7 +482,8 @@ CROSS JOIN LATERAL (VALUES
      format('%s runs its try %s%s, or is about to', n.who, c.attempt, CASE WHEN c.alone THEN ' alone' END), c.since,
      c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
-     format('it waits for its %s (partition key %s)', c.detail, c.partition_key), c.since, NULL),
+     concat_ws(': ', format('it waits for its %s (partition key %s)', c.detail, c.partition_key), tandem.why_blocked($1)), c.since,
+     NULL),
     (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END

@@ -292,3 +292,24 @@ async def test_unmanaged_queues_write_nothing_here(connection: Connection) -> No
     await finish(connection, await claim(connection))
     assert await value(connection, "SELECT count(*) FROM tandem.touch") == 0
     assert await value(connection, "SELECT count(*) FROM tandem.turn") == 0
+
+
+async def test_explain_names_every_limit_that_holds_a_job(connection: Connection) -> None:
+    await manage(connection, key_limit=1)
+    await limit(connection, "queue:default", max_running=1)
+    await limit(connection, "kind:test", max_running=1)
+    await limit(connection, "global", max_running=1)
+    await fill(connection, 2, "a")
+    [running] = await admit(connection)
+    [text] = [row[0] for row in await rows(connection, "SELECT tandem.why_blocked(%s)", running.id + 1)]
+    assert [part.split(":")[0] for part in text.split("; ")] == [
+        "key-limit",
+        "queue-limit",
+        "kind-limit",
+        "global-limit",
+    ]
+    assert "1 of 1 jobs of its key run" in text
+    await manage(connection, ordered=True)
+    query = "SELECT explanation FROM tandem.explain(%s) WHERE reason = 'blocked-key'"
+    text = await value(connection, query, running.id + 1)
+    assert f"key-order: job {running.id} of its key comes first" in text
