@@ -8,7 +8,7 @@ from tests.support.conversations import read, serving
 from tests.support.customers import submit
 from tests.support.identities import bearer, guarded_settings, token
 
-ADMIN = {"sub": "root@ops", "roles": ["admin"]}
+ADMIN: dict[str, Any] = {"sub": "root@ops", "roles": ["admin"]}
 
 
 async def test_administrators_change_everything_and_are_audited(db_url: str) -> None:
