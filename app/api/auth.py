@@ -8,6 +8,7 @@ import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from math import ceil
 from time import monotonic
 from typing import Annotated, Any, Final, Literal, cast
@@ -253,6 +254,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(
+    maxsize=64
+)  # a server has few addresses, and parsing one costs more than all else of a call without keys
 def _is_public(host: str) -> bool:
     """Whether it is an IP address, and not a loopback one; names and socket paths are no addresses."""
     try:

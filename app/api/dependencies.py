@@ -25,6 +25,16 @@ async def get_registry(request: Request) -> Registry:
     return cast(Registry, request.app.state.registry)
 
 
+def access_of(request: Request) -> Access:
+    """The way to the database without FastAPI's injection, whose share of a hot call was 20 us for each value."""
+    return cast(Access, request.app.state.access)
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings, likewise."""
+    return cast(Settings, request.app.state.settings)
+
+
 AccessDep = Annotated[Access, Depends(get_access)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]

@@ -6,7 +6,7 @@ Works on bytes and knows no HTTP. Python's own parser would let NaN, duplicate k
 import json
 import re
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from app.errors import InvalidInput
 
@@ -38,11 +38,13 @@ def parse(raw: bytes) -> Any:
 
 def canonical(document: Any) -> str:
     """One text for one document: sorted keys, no spaces, characters as themselves."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(document)
 
 
 def check_depth(raw: bytes) -> None:
     """Raise InvalidInput when brackets nest deeper than DEEPEST; before parsing, which would recurse."""
+    if raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+        return  # most bodies have not that many brackets, wherever they stand
     depth = 0
     for bracket in _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
@@ -52,13 +54,7 @@ def check_depth(raw: bytes) -> None:
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_float=_float,
-            parse_int=_integer,
-            parse_constant=_constant,
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidInput("malformed-json", f"the body is not JSON: {error.msg} ({where})") from None
@@ -98,3 +94,10 @@ def _out_of_range(text: str) -> InvalidInput:
         "number-out-of-range",
         f"the number {text[:20]} is out of range: integers up to 2^53-1 and finite doubles",
     )
+
+
+# Made once: json.loads and json.dumps would make one of each for every call.
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_constant
+)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))

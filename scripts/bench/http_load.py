@@ -1,7 +1,7 @@
 """Clients of W9: keep-alive connections that send the next conversation as soon as the last one is answered.
 
 Written on plain sockets, because an HTTP library would cost more than the server that it measures.
-Usage: python -m scripts.bench.http_load PORT CLIENTS SECONDS
+Usage: python -m scripts.bench.http_load PORT CLIENTS SECONDS SLICE
 """
 
 import asyncio
@@ -84,11 +84,12 @@ async def _answer(reader: asyncio.StreamReader) -> int:
 
 
 def main() -> None:
-    """A second of warm-up, then the measurement; one JSON line."""
+    """A second of warm-up, then the measurement; one JSON line. Each slice has conversations of its own."""
     port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    warm = asyncio.run(load(port, clients, 1.0, first=500_000))
+    first = int(sys.argv[4]) * 1_000_000_000
+    warm = asyncio.run(load(port, clients, 1.0 if first == 0 else 0.2, first=first + 500_000))
     began, used = time.monotonic(), time.process_time()
-    seen = asyncio.run(load(port, clients, seconds, first=0))
+    seen = asyncio.run(load(port, clients, seconds, first=first))
     facts = {
         "seconds": time.monotonic() - began,
         "cpu": time.process_time() - used,

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -23,69 +23,81 @@ from scripts.bench.programs import ProgramFailedError, wait_until
 from scripts.bench.workloads import Run
 
 ACCEPTED = "202"
+SLICES = 4
+OURS = ["-m", "app.cli", "api"]
+THEIRS = ["-m", "uvicorn", "scripts.bench.minimal_api:app", "--log-level", "warning", "--no-access-log"]
 OUR_EVENTS = "SELECT count(*) FROM public.conversation_events AS e JOIN tandem.job AS j ON j.id = e.job_id"
 THEIR_EVENTS = "SELECT count(*) FROM public.minimal_event"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Load:
-    """What the clients saw of one server, and what that took."""
+    """What the clients saw of one server over all slices, and what that took. `waits` in milliseconds."""
 
-    requests: int
-    requests_s: float
-    p50: float
-    p95: float
-    p99: float
-    refused: int
-    warm_up: int
-    server_cpu_us: float
+    requests: int = 0
+    seconds: float = 0.0
+    waits: list[float] = field(default_factory=list)
+    refused: int = 0
+    warm_up: int = 0
+    cpu: float = 0.0
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def requests_s(self) -> float:
+        """Accepted requests per second of measurement."""
+        return self.requests / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU of the API process for one request."""
+        return self.cpu / max(1, self.requests + self.warm_up) * 1e6
 
 
 def w9(run: Run) -> None:
-    """Tandem's API and the minimal handler in turn, from `conns` clients; the ratio is of requests per second."""
+    """Tandem's API and the minimal handler by turns, from `conns` clients; the ratio is of requests per second.
+
+    Both processes are up and take slices in turn, so that a slow moment of the machine hits both.
+    """
     url, clients, seconds = run.programs.url, run.options.conns, run.options.seconds or 10.0
-    run.begin()
-    with _api(["-m", "app.cli", "api"], url) as (port, process):
-        ours = _load(port, process, clients, seconds)
-        run.line.rss_mb = process.memory_info().rss / 1e6
-    before = run.before
-    cost = run.meter.read()
-    with _api(
-        ["-m", "uvicorn", "scripts.bench.minimal_api:app", "--log-level", "warning", "--no-access-log"], url
-    ) as (
-        port,
-        process,
-    ):
-        theirs = _load(port, process, clients, seconds)
+    ours, theirs = Load(), Load()
+    with _api(OURS, url) as (our_port, our_process), _api(THEIRS, url) as (their_port, their_process):
+        for slice_ in range(SLICES):
+            if slice_ == 0:
+                run.begin()
+            _load(ours, our_port, our_process, clients, seconds / SLICES, slice_)
+            if slice_ == 0:
+                _count_cost(run, ours)
+            _load(theirs, their_port, their_process, clients, seconds / SLICES, slice_)
+        run.line.rss_mb = our_process.memory_info().rss / 1e6
     line = run.line
     line.n, line.jobs_s = ours.requests, ours.requests_s
-    line.p50_ms, line.p95_ms, line.p99_ms = ours.p50, ours.p95, ours.p99
+    line.p50_ms, line.p95_ms, line.p99_ms = percentiles(ours.waits)
     line.ratio = ours.requests_s / theirs.requests_s
-    if before is not None:
-        per_job = cost.since(before).per_job(ours.requests + ours.warm_up)
-        line.wal_bytes_per_job = per_job["wal_per_job"]
-        line.statements_per_job = per_job["statements_per_job"]
+    p50, p95, p99 = percentiles(theirs.waits)
     line.detail = {
         "minimal_s": theirs.requests_s,
-        "minimal_p50_ms": theirs.p50,
-        "minimal_p95_ms": theirs.p95,
-        "minimal_p99_ms": theirs.p99,
-        "api_cpu_us": ours.server_cpu_us,
-        "minimal_cpu_us": theirs.server_cpu_us,
+        "minimal_p50_ms": p50,
+        "minimal_p95_ms": p95,
+        "minimal_p99_ms": p99,
+        "api_cpu_us": ours.cpu_us,
+        "minimal_cpu_us": theirs.cpu_us,
+        "ratios": [round(mine / other, 3) for mine, other in zip(ours.rates, theirs.rates, strict=True)],
     }
     written = run.meter.number(OUR_EVENTS), run.meter.number(THEIR_EVENTS)
-    line.lost = max(0, ours.requests + ours.warm_up - written[0])
-    line.doubled = max(0, written[0] - ours.requests - ours.warm_up)
-    if (
-        ours.refused
-        or theirs.refused
-        or line.lost
-        or line.doubled
-        or written[1] != theirs.requests + theirs.warm_up
-    ):
+    sent = ours.requests + ours.warm_up, theirs.requests + theirs.warm_up
+    line.lost, line.doubled = max(0, sent[0] - written[0]), max(0, written[0] - sent[0])
+    if ours.refused or theirs.refused or written != sent:
         line.void = (
             f"refused {ours.refused} and {theirs.refused}, in the database {written[0]} and {written[1]}"
         )
+
+
+def _count_cost(run: Run, ours: Load) -> None:
+    """Statements and bytes of our first slice: the other server's would be counted with those of later ones."""
+    if run.before is not None:
+        per_job = run.meter.read().since(run.before).per_job(ours.requests + ours.warm_up)
+        run.line.wal_bytes_per_job = per_job["wal_per_job"]
+        run.line.statements_per_job = per_job["statements_per_job"]
 
 
 @contextlib.contextmanager
@@ -133,10 +145,10 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _load(port: int, server: psutil.Process, clients: int, seconds: float) -> Load:
+def _load(to: Load, port: int, server: psutil.Process, clients: int, seconds: float, slice_: int) -> None:
     used = _cpu(server)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "scripts.bench.http_load", str(port), str(clients), str(seconds)],
+        [sys.executable, "-P", "-m", "scripts.bench.http_load", *map(str, (port, clients, seconds, slice_))],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         timeout=seconds + 60,
@@ -146,14 +158,13 @@ def _load(port: int, server: psutil.Process, clients: int, seconds: float) -> Lo
         raise ProgramFailedError(f"the clients failed: {done.stderr.decode(errors='replace')[-2000:]}")
     facts: dict[str, Any] = json.loads(done.stdout)
     accepted = facts["statuses"].get(ACCEPTED, 0)
-    return Load(
-        accepted,
-        accepted / facts["seconds"],
-        *percentiles(facts["waits"]),
-        refused=sum(facts["statuses"].values()) - accepted,
-        warm_up=facts["warm_up"],
-        server_cpu_us=(_cpu(server) - used) / max(1, accepted + facts["warm_up"]) * 1e6,
-    )
+    to.requests += accepted
+    to.seconds += facts["seconds"]
+    to.rates.append(accepted / facts["seconds"])
+    to.waits += facts["waits"]
+    to.refused += sum(facts["statuses"].values()) - accepted
+    to.warm_up += facts["warm_up"]
+    to.cpu += _cpu(server) - used
 
 
 def _cpu(process: psutil.Process) -> float:

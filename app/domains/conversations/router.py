@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.auth import requires
 from app.api.body import LARGE, read_json, validate
-from app.api.dependencies import AccessDep, SettingsDep
+from app.api.dependencies import AccessDep, access_of, settings_of
 from app.api.openapi import json_body, link, problems
 from app.context import bind
 from app.domains.conversations import service
@@ -40,14 +40,13 @@ _ENDED: dict[str, Any] = {
 
 @router.post("/v1/conversations/end", summary="Report the end of a conversation", **_ENDED)
 @router.post("/conversations/end", summary="The same at its old address", **_ENDED)
-async def end_conversation(
-    request: Request, response: Response, access: AccessDep, settings: SettingsDep
-) -> Accepted:
+async def end_conversation(request: Request) -> Response:
     """Write the event and its job in one transaction; workers start at once.
 
     Safe to repeat: the same body gives the same ids, another body for the same conversation_id gives 409. After a 503
     repeat the call unchanged.
     """
+    settings = settings_of(request)
     body = await read_json(request, limit=settings.api.body_limit_bytes)
 
     def read() -> dict[str, Any]:
@@ -55,10 +54,10 @@ async def end_conversation(
 
     values = await asyncio.to_thread(read) if len(body.raw) > LARGE else read()
     with bind(conversation_id=values["conversation_id"]):
-        async with access.write_at_once() as connection:
+        async with access_of(request).write_at_once() as connection:
             accepted = await service.end_conversation(connection, values)
-    response.headers["Location"] = f"/v1/conversations/{values['conversation_id']}"
-    return accepted
+    location = f"/v1/conversations/{values['conversation_id']}"
+    return Response(accepted.model_dump_json(), 202, {"Location": location}, "application/json")
 
 
 @router.get(
