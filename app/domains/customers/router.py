@@ -24,12 +24,12 @@ from app.domains.customers.schemas import (
     Account,
     AccountChanged,
     ChangeAccount,
+    CustomerJobResult,
     Eta,
     Invoice,
     JobAccepted,
     JobCancelled,
     JobList,
-    JobResult,
     JobState,
     Notifications,
     SubmitJob,
@@ -195,7 +195,7 @@ async def get_workflow_job(
 )
 async def get_workflow_result(
     workflow: WorkflowDep, job_id: JobIdDep, caller: CallerDep, access: AccessDep
-) -> JobResult:
+) -> CustomerJobResult:
     """409 (wrong-state) as long as it has not succeeded; results are kept for a week."""
     async with access.read_directly() as connection:
         accepted, state = await service.find_job(connection, caller.customer_id, workflow.name, job_id)
@@ -205,7 +205,7 @@ async def get_workflow_result(
         if state is None:
             raise unknown_job()
         found = await admin.read_job(connection, job_id)
-    return JobResult(job_id=job_id, result=found["result"])
+    return CustomerJobResult(job_id=job_id, result=found["result"])
 
 
 @router.post(

@@ -98,7 +98,7 @@ class JobList(BaseModel):
     next_before: int | None = Field(description="`before` of the next page; null on the last one")
 
 
-class JobResult(BaseModel):
+class CustomerJobResult(BaseModel):
     """What a job answered."""
 
     job_id: int
