@@ -35,7 +35,7 @@ BEGIN
                t.vtime, CASE WHEN t.floors <> array_fill(NULL::bigint, '{10}') THEN st.clock_ms - 5000 ELSE st.clock_ms END,
                (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
            array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.ran, t.ended)) AS means, array_agg(t.tat) AS tats,
-           array_agg(CASE WHEN t.lane = '' THEN t.firsts ELSE array_fill(NULL::bigint, '{10}') END) AS firsts,
+           array_agg(t.firsts) AS firsts,  -- for all lanes: the sweep may remind of a job in the lane of its kind
            (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard,
            (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
     INTO said FROM turns AS t;

@@ -610,7 +610,7 @@ BEGIN
                t.vtime, CASE WHEN t.floors <> array_fill(NULL::bigint, '{10}') THEN st.clock_ms - 5000 ELSE st.clock_ms END,
                (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
            array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.ran, t.ended)) AS means, array_agg(t.tat) AS tats,
-           array_agg(CASE WHEN t.lane = '' THEN t.firsts ELSE array_fill(NULL::bigint, '{10}') END) AS firsts,
+           array_agg(t.firsts) AS firsts,  -- for all lanes: the sweep may remind of a job in the lane of its kind
            (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard,
            (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
     INTO said FROM turns AS t;
@@ -692,19 +692,19 @@ BEGIN
     ), sorted AS (
         UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
-    ), behind AS (
+    ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
                greatest(max(tat), now) + count(*) * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
         WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
-        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL,
-                         tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
+        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL, tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
+    ), behind AS (  -- one element per turn: a lane may take jobs in while others leave it
+        SELECT partition_key, lane, max(vtime) AS vtime, max(mean) AS mean, max(tat) AS tat, max(firsts) AS firsts FROM parts GROUP BY 1, 2
     )
     SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
            array_agg(b.tat) AS tats, CASE WHEN bool_or(b.firsts IS NOT NULL) THEN array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) END AS firsts,
            (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
-           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces,
-           (SELECT max(g.vtime) FROM gone AS g) AS clock
+           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces, (SELECT max(g.vtime) FROM gone AS g) AS clock
     INTO turns FROM behind AS b;
     ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL;
     st.clock_ms := greatest(st.clock_ms, turns.clock);

@@ -287,6 +287,38 @@ async def test_a_forgotten_key_is_found_again(connection: Connection) -> None:
     assert (await AdmissionStore(connection).remind(after=("", ""), most=10))[1:] == (0, 0)
 
 
+async def test_a_lane_that_gives_jobs_and_takes_jobs_in_at_once_forgets_none(connection: Connection) -> None:
+    await manage(connection)
+    await limit(connection, "kind:slow", max_running=2)
+    await add(connection, 4, kind="slow", partition_key="a", priority=3)
+    running = await admit(connection)  # two run, two wait in the lane of their kind
+    ran = len(running)
+    for band in (9, 0, 5):
+        await add(connection, 1, kind="slow", partition_key="a", priority=band)
+        await finish(connection, running)
+        running = await admit(connection)
+        ran += len(running)
+    while running:
+        await finish(connection, running)
+        running = await admit(connection)
+        ran += len(running)
+    assert (ran, await waiting(connection)) == (7, 0)
+
+
+async def test_a_job_forgotten_in_the_lane_of_its_kind_is_found_again(connection: Connection) -> None:
+    await manage(connection)
+    await limit(connection, "kind:slow", max_running=1)
+    await add(connection, 2, kind="slow", partition_key="a")
+    await finish(connection, await admit(connection))
+    await connection.execute("DELETE FROM tandem.touch")
+    await connection.execute(
+        "UPDATE tandem.turn SET eligible = false, floors = array_fill(NULL::bigint, '{10}')"
+    )
+    assert await admit(connection) == []
+    await AdmissionStore(connection).remind(after=("", ""), most=10)
+    assert len(await admit(connection)) == 1
+
+
 async def test_unmanaged_queues_write_nothing_here(connection: Connection) -> None:
     await add(connection, 3, partition_key="a")
     await finish(connection, await claim(connection))
