@@ -23,7 +23,9 @@ from app.config import CHECKOUT
 from scripts.chaos_rig import history, ledger
 from scripts.chaos_rig.driver import Workload
 from scripts.chaos_rig.journal import Journal, read_calls
-from scripts.chaos_rig.nemesis import Nemesis, plan
+from scripts.chaos_rig.nemesis import DECK, KINDS, Nemesis, plan
+from scripts.chaos_rig.observer import LIMITED, ORDERED
+from scripts.chaos_rig.planted import BUGS, plant_functions
 from scripts.chaos_rig.processes import Managed, free_port
 from scripts.chaos_rig.proxy import FaultProxy
 from scripts.chaos_rig.server import PrivateServer, private_server
@@ -46,6 +48,7 @@ SETTINGS = {
     "TANDEM_CONVERSATIONS__FALLBACK_DELAY_SECONDS": "15",
     "TANDEM_LOGGING__FORMAT": "text",
 }
+QUEUES = f"default,conversations,customers,notifications,{ORDERED},{LIMITED}"
 PLACE = CHECKOUT / ".tandem" / "chaos"
 VOID, FAILED, BROKEN = 3, 2, 1
 
@@ -114,11 +117,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--keep", action="store_true", help="keep journal and logs also when nothing is wrong"
     )
+    parser.add_argument(
+        "--faults", type=_kinds, default=DECK, metavar="KIND,KIND", help="these faults only; default: all"
+    )
+    parser.add_argument("--plant", choices=BUGS, help="a bug to put into the workers: the run must find it")
     parser.add_argument("--pg-bin", type=Path, metavar="DIR", help="programs of another PostgreSQL")
     options = parser.parse_args()
     if options.seed is None:
         options.seed = time.time_ns() % 1_000_000
     return options
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := set(kinds) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"no faults: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    return kinds
 
 
 def _run(options: argparse.Namespace, place: Path) -> tuple[dict[str, Any], history.Findings, history.Facts]:
@@ -145,7 +159,9 @@ def _run(options: argparse.Namespace, place: Path) -> tuple[dict[str, Any], hist
             f"seed {options.seed}, {options.seconds:g} s, {len(rig.workers)} workers and an API at {rig.address}"
         )
         workload.start()
-        faults = [] if options.no_faults else plan(options.seed, options.seconds, options.every)
+        faults = (
+            [] if options.no_faults else plan(options.seed, options.seconds, options.every, options.faults)
+        )
         nemesis.run(faults, options.seconds, _watcher(rig))
         workload.stop()
         nemesis.end()
@@ -153,7 +169,7 @@ def _run(options: argparse.Namespace, place: Path) -> tuple[dict[str, Any], hist
             under_fire = ledger.read_open(connection)[2]
         _say("healed; waiting until everything has ended")
         healed = time.monotonic()
-        drained = _drain(rig, options.drain)
+        drained = _drain(rig, workload, options.drain)
         took = time.monotonic() - healed
         late = _stop(rig)
         with rig.server.connect() as connection:
@@ -184,6 +200,8 @@ def _report(
         "failed": findings.failed,
         "recovered": findings.recovered,
         "duplicates": findings.duplicates,
+        "redriven": findings.redriven,
+        "limits_reached": findings.limits_reached,
     }
 
 
@@ -211,7 +229,19 @@ def _rig(options: argparse.Namespace, place: Path) -> Iterator[Rig]:
         port = free_port()
         command = ["app.cli", "api", "--port", str(port)]
         api = Managed("api", command, proxies["api"], SETTINGS, place)
-        handlers = ["app.cli", "worker", "--handlers", "scripts.chaos_rig.handlers:register"]
+        program = ["app.cli"]
+        if options.plant:
+            program = ["scripts.chaos_rig.planted", options.plant]
+            with server.connect() as connection:
+                plant_functions(connection, options.plant)
+        handlers = [
+            *program,
+            "worker",
+            "--queues",
+            QUEUES,
+            "--handlers",
+            "scripts.chaos_rig.handlers:register",
+        ]
         workers = [Managed(name, handlers, proxies[name], SETTINGS, place) for name in names[2:]]
         for process in (api, *workers):
             stack.callback(process.end_now)
@@ -260,12 +290,13 @@ def _watcher(rig: Rig) -> Any:
     return watch
 
 
-def _drain(rig: Rig, seconds: float) -> bool:
-    """Wait until every job has ended and no conversation is pending."""
+def _drain(rig: Rig, workload: Workload, seconds: float) -> bool:
+    """Wait until every job has ended, dead letters are back and done, and no conversation is pending."""
     end, watch = time.monotonic() + seconds, _watcher(rig)
     while time.monotonic() < end:
         watch()
         try:
+            workload.redriver.redrive_rest(rig.server.url)
             with rig.server.connect() as connection:
                 unended, pending, _, _ = ledger.read_open(connection)
         except psycopg.Error:

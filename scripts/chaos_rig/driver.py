@@ -26,6 +26,8 @@ from app.queue.job import NewJob, Unique
 from app.queue.kinds import Registry
 from scripts.chaos_rig.history import ASKED
 from scripts.chaos_rig.journal import Journal
+from scripts.chaos_rig.observer import LIMITED, ORDERED
+from scripts.chaos_rig.redriver import Redriver
 
 CALL_SECONDS = 4.0
 MIX = {
@@ -38,6 +40,10 @@ MIX = {
     "unique": 12,
     "rollback": 6,
     "cancel": 6,
+    "ordered": 14,
+    "limited": 14,
+    "mortal": 4,
+    "redrive": 3,
     "conversation": 22,
 }
 KINDS = {
@@ -45,7 +51,12 @@ KINDS = {
     "delayed": "chaos.plain",
     "thread": "chaos.thread",
     "process": "chaos.process",
+    "flaky": "chaos.flaky",
+    "mortal": "chaos.mortal",
+    "ordered": "chaos.ordered",
 }
+QUEUES = {"ordered": (ORDERED, 5), "limited": (LIMITED, 3)}
+"""Managed queues, and how many keys they have here: few, so that jobs wait for each other."""
 USERS = 12
 # Long ones are what a stopped worker still holds when it goes on; in a thread nothing can interrupt them.
 WORK_SECONDS, WORK_SHARES = (0.0, 0.05, 0.5, 2.0), (62, 20, 12, 6)
@@ -61,6 +72,7 @@ class Workload:
         self, journal: Journal, *, database: str, api: str, seed: int, clients: int, rate: float
     ) -> None:
         self.journal = journal
+        self.redriver = Redriver(journal, SETTINGS)
         self.unexpected: list[str] = []
         self._database = database
         self._api = api
@@ -124,21 +136,24 @@ class Client:
         kind = self.choice.choices(list(MIX), list(MIX.values()))[0]
         self._count += 1
         op = f"{kind}-{self._name}-{self._count}"
-        if kind == "conversation":
+        if kind == "redrive":
+            self.workload.redriver.redrive_some(self._database, self.choice)
+        elif kind == "conversation":
             self.end_conversation(op, _body(op, self.choice))
-            return
-        self._enqueue_new(op, kind)
+        else:
+            self._enqueue_new(op, kind)
 
     def _enqueue_new(self, op: str, kind: str) -> None:
         work = self.choice.choices(WORK_SECONDS, WORK_SHARES)[0]
         waits = kind == "delayed" or (kind == "cancel" and self.choice.random() < 0.5)
         due = datetime.now(UTC) + timedelta(seconds=self.choice.uniform(0.5, 5)) if waits else None
         job = NewJob(
-            KINDS.get(kind, "chaos.flaky" if kind == "flaky" else "chaos.tx"),
-            {"op": op, "work": work},
+            self._kind(kind),
+            {"op": op, "work": work} | self._fate(kind),
             priority=self.choice.randrange(10),
             run_at=due,
             unique=Unique(op, "forever") if kind == "unique" else None,
+            **self._line(kind),
         )
         if kind == "unique":
             for _ in range(self.choice.randrange(1, 4)):
@@ -147,11 +162,37 @@ class Client:
         if kind == "cancel" and made is not None:
             self.cancel(op, made)
 
+    def _kind(self, kind: str) -> str:
+        if kind == "limited":  # two kinds in one queue; one of them has a limit of its own
+            return self.choice.choice(("chaos.limited", "chaos.limited", "chaos.tx"))
+        return KINDS.get(kind, "chaos.tx")
+
+    def _fate(self, kind: str) -> dict[str, bool]:
+        """What goes wrong in the handler itself: a failed try, or a dead letter that waits for its redrive."""
+        chance = self.choice.random()
+        if kind == "mortal" or (kind in QUEUES and chance < 0.06):
+            return {"dies": True}
+        return {"fails": True} if kind in QUEUES and chance < 0.2 else {}
+
+    def _line(self, kind: str) -> dict[str, Any]:
+        """Queue and key; jobs that will be cancelled stand in all queues."""
+        if kind == "cancel":
+            kind = self.choice.choice(("", *QUEUES))
+        if kind not in QUEUES:
+            return {}
+        queue_name, keys = QUEUES[kind]
+        return {"queue": queue_name, "partition_key": f"key-{self.choice.randrange(keys)}"}
+
     # --- jobs ------------------------------------------------------------------------------------------------
 
     def enqueue(self, op: str, kind: str, job: NewJob) -> int | None:
         """Enqueue in a transaction of our own, and note how that ended; answers the id that was acknowledged."""
-        call = self._journal.invoke(op, kind, due=job.run_at.timestamp() if job.run_at else None)
+        call = self._journal.invoke(
+            op,
+            kind,
+            due=job.run_at.timestamp() if job.run_at else None,
+            key=job.partition_key if kind == "ordered" else None,
+        )
         committing = False
         try:
             connection = self._connected()

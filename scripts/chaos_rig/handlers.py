@@ -12,6 +12,7 @@ from app.queue.retry import HandlerError, Retrying, RetryPolicy
 from app.queue.running import Job
 from scripts.chaos_rig.ledger import WRITE
 
+DIED = "SELECT count(*) FROM tandem.attempt WHERE job_id = %s AND verdict = 'DEAD'"
 # Faults are no fault of the jobs: neither failed tries nor killed workers may end one here.
 PATIENT: dict[str, Any] = {
     "retry": Retrying(own=RetryPolicy(10_000, delays=(0.2, 0.5, 1.0))),
@@ -21,7 +22,7 @@ PATIENT: dict[str, Any] = {
 
 
 def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
-    """At least once, and exactly once on every executor; one kind fails its first try."""
+    """At least once, and exactly once on every executor; one kind fails its first try, one is a dead letter once."""
 
     async def plain(job: Job[dict[str, Any]]) -> None:
         await asyncio.sleep(job.payload["work"])
@@ -29,6 +30,23 @@ def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], 
             at_once = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
             await at_once.exec_driver_sql(WRITE, effect(job))
 
+    async def mortal(job: Job[dict[str, Any]]) -> None:
+        async with sessions() as session:
+            at_once = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            died = (await at_once.exec_driver_sql(DIED, (job.id,))).scalar_one()
+        if not died:
+            raise HandlerError("dies until it is redriven", error_class="permanent")
+        await once(job)
+
+    async def managed(job: Job[dict[str, Any]]) -> None:
+        if "dies" in job.payload:
+            await mortal(job)
+        else:
+            await (flaky if "fails" in job.payload else once)(job)
+
+    registry.add(Kind("chaos.mortal", mortal, **PATIENT))
+    registry.add(Kind("chaos.ordered", managed, **PATIENT))
+    registry.add(Kind("chaos.limited", managed, **PATIENT))
     registry.add(Kind("chaos.plain", plain, **PATIENT))
     registry.add(Kind("chaos.tx", once, **PATIENT))
     registry.add(Kind("chaos.flaky", flaky, **PATIENT))

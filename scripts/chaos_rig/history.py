@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from scripts.chaos_rig.admission import Limits, Tenure, check_key_order, check_tenures
 from scripts.chaos_rig.journal import Call
 
 CONVERSATION = "conversation"
 ASKED = "/asked"
 """Behind the name of an op: the op that asks for its job's cancel."""
+REDRIVEN = "/redriven"
+"""Behind the name of an op: the calls that redrive its job, which dies once."""
 AT_LEAST_ONCE = frozenset({"plain", "delayed"})
 """Kinds whose effects may happen more than once; those of all others must not."""
 
@@ -73,6 +76,11 @@ class Facts:
     """Membership rows without a job."""
     seen_ended: dict[int, int] = field(default_factory=dict)
     """Token by job of exactly-once jobs that were seen SUCCEEDED while faults went on."""
+    deaths: dict[int, int] = field(default_factory=dict)
+    """How often a job became a dead letter."""
+    tenures: list[Tenure] = field(default_factory=list)
+    """Leases of managed queues as they began and ended."""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass
@@ -86,16 +94,30 @@ class Findings:
     """Ops whose only answers were unknown, and which had happened."""
     duplicates: int = 0
     """Repeated effects of at-least-once jobs: allowed, and counted."""
+    redriven: int = 0
+    """Dead letters whose redrive was acknowledged."""
+    limits_reached: int = 0
+    """How often a limit was full."""
     lost: list[str] = field(default_factory=list)
     ghosts: list[str] = field(default_factory=list)
     double_effects: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     order_violations: list[str] = field(default_factory=list)
+    limit_violations: list[str] = field(default_factory=list)
     unstable: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     """Answers that no fault excuses; the clients see them, not the checker."""
 
-    VIOLATIONS = ("lost", "ghosts", "double_effects", "stuck", "order_violations", "unstable", "unexpected")
+    VIOLATIONS = (
+        "lost",
+        "ghosts",
+        "double_effects",
+        "stuck",
+        "order_violations",
+        "limit_violations",
+        "unstable",
+        "unexpected",
+    )
 
     @property
     def violations(self) -> dict[str, list[str]]:
@@ -117,7 +139,8 @@ class Op:
 
 def check(calls: Sequence[Call], facts: Facts) -> Findings:
     """Compare. Only a run that has drained may be judged: before that, what is on its way counts as stuck."""
-    found, ops = Findings(), _ops(calls)
+    found = Findings()
+    ops = _ops([call for call in calls if not call.op.endswith(REDRIVEN)])
     asked = {name.removesuffix(ASKED): ops.pop(name) for name in list(ops) if name.endswith(ASKED)}
     found.acked = sum(bool(op.acked) for op in ops.values())
     found.unknown = sum(call.outcome == "unknown" for call in calls)
@@ -141,6 +164,8 @@ def check(calls: Sequence[Call], facts: Facts) -> Findings:
         found.ghosts.append(f"{name}: nobody asked for its job {jobs[name][0].job_id}")
     for name in events.keys() - ops.keys():
         found.ghosts.append(f"{name}: nobody asked for its event")
+    _check_deaths([call for call in calls if call.op.endswith(REDRIVEN)], facts, found)
+    _check_managed(calls, facts, found)
     _check_effects(facts, found)
     _check_friendships(facts, found)
     _check_retries(facts.retries, found)
@@ -231,6 +256,32 @@ def _check_conversation(name: str, op: Op, event: Event | None, jobs: list[JobFa
         found.stuck.append(f"{name}: event {event.event_id} is still PENDING")
     elif event.status != "PROCESSED":
         found.lost.append(f"{name}: event {event.event_id} is {event.status}")
+
+
+def _check_deaths(calls: Sequence[Call], facts: Facts, found: Findings) -> None:
+    """A job dies once at most, and one redrive brings it back: nobody else, and no second one for the same death."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for call in calls:
+        told[call.op.removesuffix(REDRIVEN)].append(call.outcome)
+    for job in facts.jobs:
+        deaths, redrives = facts.deaths.get(job.job_id, 0), told.get(job.op, [])
+        found.redriven += "ok" in redrives
+        if deaths > 1:
+            found.double_effects.append(f"{job.op}: job {job.job_id} died {deaths} times")
+        if redrives.count("ok") > 1:
+            found.double_effects.append(
+                f"{job.op}: {redrives.count('ok')} redrives of one death were acknowledged"
+            )
+        if deaths and job.outcome != "DEAD" and not {"ok", "unknown"} & set(redrives):
+            found.ghosts.append(f"{job.op}: job {job.job_id} died, and came back without a redrive")
+
+
+def _check_managed(calls: Sequence[Call], facts: Facts, found: Findings) -> None:
+    """Managed queues: the order of each key, and all limits."""
+    observed = check_tenures(facts.tenures, facts.limits)
+    found.order_violations += observed.order + check_key_order(calls, [effect.op for effect in facts.effects])
+    found.limit_violations += observed.limits
+    found.limits_reached = observed.reached
 
 
 def _check_effects(facts: Facts, found: Findings) -> None:

@@ -28,6 +28,11 @@ class Call:
     answer: str | None = None
     """What was acknowledged: the job's id, or the event's."""
     why: str = ""
+    key: str | None = None
+    """The partition key in an ordered queue."""
+    sent_at: int = 0
+    """Lines of the journal: when it was sent, and when its answer came."""
+    told_at: int = 0
 
 
 class Journal:
@@ -39,12 +44,12 @@ class Journal:
         self._lock = threading.Lock()
         self._calls = 0
 
-    def invoke(self, op: str, kind: str, *, due: float | None = None) -> int:
+    def invoke(self, op: str, kind: str, *, due: float | None = None, key: str | None = None) -> int:
         """Note a call before it is sent; answers its number."""
         with self._lock:
             self._calls += 1
             number = self._calls
-            self._write({"event": "invoke", "call": number, "op": op, "kind": kind, "due": due})
+            self._write({"event": "invoke", "call": number, "op": op, "kind": kind, "due": due, "key": key})
         return number
 
     def ok(self, call: int, answer: int | str) -> None:
@@ -80,13 +85,15 @@ class Journal:
 def read_calls(path: Path) -> list[Call]:
     """The calls of a journal in their order."""
     calls: dict[int, Call] = {}
-    for line in _lines(path):
+    for at, line in enumerate(_lines(path), 1):
         event = line["event"]
         if event == "invoke":
             calls[line["call"]] = Call(line["call"], line["op"], line["kind"], line.get("due"))
+            calls[line["call"]].key, calls[line["call"]].sent_at = line.get("key"), at
         elif event in ("ok", "fail", "unknown"):
             call = calls[line["call"]]
             call.outcome, call.answer, call.why = event, line.get("answer"), line.get("why", "")
+            call.told_at = at
     return list(calls.values())
 
 

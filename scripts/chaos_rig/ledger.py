@@ -3,11 +3,13 @@
 The ledger has no unique key on purpose: a key would turn a second effect into an error, and hide it.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 
+from scripts.chaos_rig import observer
 from scripts.chaos_rig.history import Effect, Event, Facts, Friendship, JobFact
 
 MAKE = """
@@ -47,14 +49,23 @@ SELECT conversation_id, id::text, user_id, status, job_id, friendship_score_chan
 """
 _FRIENDSHIPS = "SELECT user_id, conversations, friendship_score FROM public.friendship_status"
 _RETRIES = """
-SELECT job_id, array_agg(attempt ORDER BY finished_at) FROM tandem.attempt WHERE verdict = 'RETRY' GROUP BY job_id
+SELECT job_id, array_agg(attempt ORDER BY finished_at) FROM tandem.attempt AS a WHERE verdict = 'RETRY'
+AND NOT EXISTS (SELECT FROM tandem.attempt AS d WHERE d.job_id = a.job_id AND d.verdict = 'DEAD')  -- they start anew
+GROUP BY job_id
+"""
+_DEATHS = "SELECT job_id, count(*) FROM tandem.attempt WHERE verdict = 'DEAD' GROUP BY job_id"
+_DEAD = """
+SELECT d.job_id, d.finished_at, j.payload ->> 'op' FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
+WHERE d.outcome = 'DEAD' AND j.payload ? 'dies' ORDER BY d.finished_at LIMIT 50
 """
 _ENDED = """
 SELECT d.job_id, d.token FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
 WHERE d.outcome = 'SUCCEEDED' AND j.kind <> 'chaos.plain' AND d.finished_at > clock_timestamp() - interval '30 s'
 """
 _OPEN = """
-SELECT (SELECT count(*) FROM tandem.job) - (SELECT count(*) FROM tandem.done),
+SELECT (SELECT count(*) FROM tandem.job) - (SELECT count(*) FROM tandem.done)
+           + (SELECT count(*) FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
+              WHERE d.outcome = 'DEAD' AND j.payload ? 'dies'),
        (SELECT count(*) FROM public.conversation_events WHERE status = 'PENDING'),
        (SELECT count(*) FROM tandem.done), (SELECT count(*) FROM tandem.attempt WHERE verdict = 'RESCUED')
 """
@@ -77,6 +88,8 @@ def read_facts(connection: Connection, seen_ended: dict[int, int]) -> Facts:
             facts.events.append(Event(op, event_id, user, status, job_id, change))
         for user, conversations, score in connection.execute(_FRIENDSHIPS):
             facts.friendships[user] = Friendship(conversations, Decimal(score))
+        facts.deaths = dict(connection.execute(_DEATHS).fetchall())
+        facts.tenures, facts.limits = observer.read_tenures(connection), observer.LIMITS
         facts.retries = dict(connection.execute(_RETRIES).fetchall())
     return facts
 
@@ -86,8 +99,13 @@ def read_ended(connection: Connection) -> dict[int, int]:
     return dict(connection.execute(_ENDED).fetchall())
 
 
+def read_dead(connection: Connection) -> list[tuple[int, datetime, str]]:
+    """(job, when it died, op) of dead letters that wait for their redrive, the oldest first."""
+    return connection.execute(_DEAD).fetchall()
+
+
 def read_open(connection: Connection) -> tuple[int, int, int, int]:
-    """(jobs that have not ended, events PENDING, jobs ended, rescues so far)."""
+    """(jobs that have not ended or wait for a redrive, events PENDING, jobs ended, rescues so far)."""
     row = connection.execute(_OPEN).fetchone()
     unended, pending, ended, rescues = row or (0, 0, 0, 0)
     return unended, pending, ended, rescues

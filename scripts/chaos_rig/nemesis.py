@@ -39,6 +39,8 @@ KINDS = (
     "pinned_snapshot",
     "long_writer",
 )
+DECK = (*KINDS, "stop_cont")
+"""What is drawn before anything is drawn again: stops past the lease twice, they have most to say about fences."""
 AT_ONCE = 4
 """How many faults may overlap."""
 
@@ -53,14 +55,14 @@ class Planned:
     strength: float
 
 
-def plan(seed: int, seconds: float, every: float) -> list[Planned]:
-    """The faults of a run. Every kind comes once before any comes twice."""
+def plan(seed: int, seconds: float, every: float, kinds: Sequence[str] = DECK) -> list[Planned]:
+    """The faults of a run. Every one of `kinds` comes once before any comes again."""
     choice = random.Random(f"{seed}/faults")  # noqa: S311 - which faults
     planned: list[Planned] = []
     deck: list[str] = []
     at = 1.0
     while at < seconds:
-        deck = deck or choice.sample(KINDS, len(KINDS))
+        deck = deck or choice.sample(kinds, len(kinds))
         planned.append(Planned(at, deck.pop(), choice.randrange(1_000), choice.random()))
         at += choice.uniform(0.5, 1.5) * every
     return planned

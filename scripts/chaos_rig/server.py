@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from app.database import embedded, migrate
-from scripts.chaos_rig import ledger
+from scripts.chaos_rig import ledger, observer
 
 SETTINGS = {
     "fsync": "on",
@@ -104,6 +104,7 @@ def private_server(binaries: Path | None) -> Iterator[PrivateServer]:
         migrate.upgrade(server.url)
         with server.connect() as connection:
             connection.execute(ledger.MAKE)
+            observer.make(connection)
         yield server
     finally:
         if server is not None:

@@ -11,9 +11,10 @@ import pytest
 
 from app.config import CHECKOUT
 from scripts.chaos_rig.__main__ import exit_code
-from scripts.chaos_rig.nemesis import KINDS, plan
+from scripts.chaos_rig.history import Findings
+from scripts.chaos_rig.nemesis import DECK, KINDS, plan
 
-VIOLATIONS = ("lost", "ghosts", "double_effects", "stuck", "order_violations", "unstable", "unexpected")
+VIOLATIONS = Findings.VIOLATIONS
 
 
 def run(pytestconfig: pytest.Config, *arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -71,4 +72,5 @@ def test_a_seed_draws_the_same_faults_and_all_kinds_before_any_twice() -> None:
     faults = plan(7, 60, 1.0)
     assert faults == plan(7, 60, 1.0)
     assert faults != plan(8, 60, 1.0)
-    assert sorted(fault.kind for fault in faults[: len(KINDS)]) == sorted(KINDS)
+    assert sorted(fault.kind for fault in faults[: len(DECK)]) == sorted(DECK)
+    assert set(DECK) == set(KINDS)
