@@ -631,10 +631,7 @@ DECLARE
     xid text;
     wakes boolean;
 BEGIN
-    IF octet_length(payload::text) > 262144 THEN
-        RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
-            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
-    END IF;
+    IF NOT tandem.fits_size(payload, policy, context) THEN payload := tandem.refuse_size(payload, policy, context); END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
         IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
         -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
@@ -668,10 +665,8 @@ CREATE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit'::text) RETURNS 
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    at timestamptz;
-    copied bigint[];
+    at timestamptz; copied bigint[]; waiting bigint;
     managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed);
-    waiting bigint;
 BEGIN
     PERFORM tandem.check_copy();
     -- As in enqueue_jobs: first the xid, then clock and positions.
@@ -686,16 +681,18 @@ BEGIN
             FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
     END IF;
     WITH input AS MATERIALIZED (
-        SELECT nextval('tandem.job_id') AS id, c.payload, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
-               c.context, CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
+        SELECT nextval('tandem.job_id') AS id, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
+               c.context, CASE WHEN tandem.fits_size(c.payload, c.policy, c.context) IS FALSE
+                               THEN tandem.refuse_size(c.payload, c.policy, c.context) ELSE c.payload END AS payload,
+               CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
                                THEN tandem.refuse_job(c.kind, c.queue, c.priority, c.partition_key) ELSE c.kind END AS kind
-        FROM (SELECT s.kind, s.payload, coalesce(s.queue, 'default') AS queue, coalesce(s.priority, 5::smallint) AS priority,
-                     s.run_at, s.partition_key, s.event_id, s.policy, s.context
+        FROM (SELECT s.kind, coalesce(s.payload, '{}')::jsonb AS payload, coalesce(s.queue, 'default') AS queue,
+                     coalesce(s.priority, 5::smallint) AS priority, s.run_at, s.partition_key, s.event_id,
+                     s.policy::jsonb AS policy, s.context::jsonb AS context
               FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
     ), written AS (
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
-        SELECT id, at, event_id, priority, queue, kind, partition_key, coalesce(payload, '{}')::jsonb, policy::jsonb, context::jsonb
-        FROM input
+        SELECT id, at, event_id, priority, queue, kind, partition_key, payload, policy, context FROM input
     ), later AS (
         INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
         SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at
@@ -729,6 +726,8 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(run_ats) AS u(run_at) WHERE u.run_at > at + interval '367 days') THEN
         RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM tandem.refuse_size(u.payload, u.policy, u.context) FROM unnest(payloads, policies, contexts) AS u(payload, policy, context)
+    WHERE NOT tandem.fits_size(u.payload, u.policy, u.context);
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (
             SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
@@ -1045,6 +1044,10 @@ $$;
 CREATE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partition_key text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (((kind COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(kind) <= 63) AND ((queue COLLATE "C") ~ '^[a-z][a-z0-9_.-]*$'::text) AND (length(queue) <= 63) AND ((priority >= 0) AND (priority <= 9)) AND COALESCE(((length(partition_key) >= 1) AND (length(partition_key) <= 255)), true));
+
+CREATE FUNCTION tandem.fits_size(payload jsonb, policy jsonb, context jsonb) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (((pg_column_size(payload) <= 256) OR (octet_length((payload)::text) <= 262144)) AND COALESCE((octet_length((policy)::text) <= 16384), true) AND COALESCE((octet_length((context)::text) <= 16384), true));
 
 CREATE FUNCTION tandem.head_waits(q tandem.queue, key text, lane_name text, heads bigint[], tat timestamp with time zone, every interval, burst integer, at timestamp with time zone) RETURNS TABLE(due_at timestamp with time zone, halted boolean, kind text)
     LANGUAGE sql STABLE
@@ -1657,6 +1660,7 @@ BEGIN
     END IF;
     at := tandem.clock();
     target := tandem.publish_target(topic, payloads);
+    PERFORM tandem.refuse_size(NULL, NULL, h) FROM unnest(headers) AS h WHERE NOT tandem.fits_size(NULL, NULL, h);
     SELECT array_agg(nextval('tandem.message_position') ORDER BY u.ord),
            array_agg(coalesce(u.id, tandem.uuid7(at)) ORDER BY u.ord) INTO places, ids
     FROM unnest(payloads, message_ids) WITH ORDINALITY AS u(body, id, ord) WHERE u.ord <= cardinality(payloads);
@@ -1780,6 +1784,20 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'a partition key has 1 to 255 characters, not %', length(partition_key)
         USING ERRCODE = 'check_violation', CONSTRAINT = 'job_partition_key';
+END
+$$;
+
+CREATE FUNCTION tandem.refuse_size(payload jsonb, policy jsonb, context jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    large boolean := octet_length(payload::text) > 262144;
+    bytes bigint := CASE WHEN large THEN octet_length(payload::text) ELSE greatest(octet_length(policy::text), octet_length(context::text)) END;
+BEGIN
+    RAISE EXCEPTION '% of % bytes is over the limit of %', CASE WHEN large THEN 'payload' ELSE 'policy or context' END, bytes,
+        CASE WHEN large THEN 262144 ELSE 16384 END
+        USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
 END
 $$;
 

@@ -17,10 +17,7 @@ DECLARE
     xid text;
     wakes boolean;
 BEGIN
-    IF octet_length(payload::text) > 262144 THEN
-        RAISE EXCEPTION 'payload of % bytes is over the limit of 262144', octet_length(payload::text)
-            USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
-    END IF;
+    IF NOT tandem.fits_size(payload, policy, context) THEN payload := tandem.refuse_size(payload, policy, context); END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
         IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
         -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.

@@ -4,10 +4,8 @@ CREATE OR REPLACE FUNCTION tandem.enqueue_copied(wake text DEFAULT 'commit') RET
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    at timestamptz;
-    copied bigint[];
+    at timestamptz; copied bigint[]; waiting bigint;
     managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed);
-    waiting bigint;
 BEGIN
     PERFORM tandem.check_copy();
     -- As in enqueue_jobs: first the xid, then clock and positions.
@@ -22,16 +20,18 @@ BEGIN
             FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
     END IF;
     WITH input AS MATERIALIZED (
-        SELECT nextval('tandem.job_id') AS id, c.payload, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
-               c.context, CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
+        SELECT nextval('tandem.job_id') AS id, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
+               c.context, CASE WHEN tandem.fits_size(c.payload, c.policy, c.context) IS FALSE
+                               THEN tandem.refuse_size(c.payload, c.policy, c.context) ELSE c.payload END AS payload,
+               CASE WHEN tandem.fits_job(c.kind, c.queue, c.priority, c.partition_key) IS FALSE
                                THEN tandem.refuse_job(c.kind, c.queue, c.priority, c.partition_key) ELSE c.kind END AS kind
-        FROM (SELECT s.kind, s.payload, coalesce(s.queue, 'default') AS queue, coalesce(s.priority, 5::smallint) AS priority,
-                     s.run_at, s.partition_key, s.event_id, s.policy, s.context
+        FROM (SELECT s.kind, coalesce(s.payload, '{}')::jsonb AS payload, coalesce(s.queue, 'default') AS queue,
+                     coalesce(s.priority, 5::smallint) AS priority, s.run_at, s.partition_key, s.event_id,
+                     s.policy::jsonb AS policy, s.context::jsonb AS context
               FROM pg_temp.tandem_copy AS s ORDER BY s.ctid) AS c
     ), written AS (
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, policy, context)
-        SELECT id, at, event_id, priority, queue, kind, partition_key, coalesce(payload, '{}')::jsonb, policy::jsonb, context::jsonb
-        FROM input
+        SELECT id, at, event_id, priority, queue, kind, partition_key, payload, policy, context FROM input
     ), later AS (
         INSERT INTO tandem.scheduled (next_attempt_at, job_id, priority, attempt, crashes, suspect, queue, partition_key)
         SELECT run_at, id, priority, 0, 0, false, queue, partition_key FROM input WHERE run_at > at

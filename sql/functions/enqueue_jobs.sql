@@ -23,6 +23,8 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(run_ats) AS u(run_at) WHERE u.run_at > at + interval '367 days') THEN
         RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM tandem.refuse_size(u.payload, u.policy, u.context) FROM unnest(payloads, policies, contexts) AS u(payload, policy, context)
+    WHERE NOT tandem.fits_size(u.payload, u.policy, u.context);
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (
             SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane

@@ -20,6 +20,7 @@ BEGIN
     END IF;
     at := tandem.clock();
     target := tandem.publish_target(topic, payloads);
+    PERFORM tandem.refuse_size(NULL, NULL, h) FROM unnest(headers) AS h WHERE NOT tandem.fits_size(NULL, NULL, h);
     SELECT array_agg(nextval('tandem.message_position') ORDER BY u.ord),
            array_agg(coalesce(u.id, tandem.uuid7(at)) ORDER BY u.ord) INTO places, ids
     FROM unnest(payloads, message_ids) WITH ORDINALITY AS u(body, id, ord) WHERE u.ord <= cardinality(payloads);

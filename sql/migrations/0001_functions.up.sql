@@ -108,6 +108,29 @@ BEGIN
 END
 $$;
 
+-- tandem.fits_size(payload, policy, context): whether a job's documents are within the limits: 256 KiB, 16 KiB, 16 KiB, as
+-- PostgreSQL writes them. Internal; true or NULL passes. Written out in place like tandem.fits_job. What takes 256 bytes as
+-- jsonb is not written out to be measured: it could only be too large by 20 numbers of 100,000 digits.
+CREATE OR REPLACE FUNCTION tandem.fits_size(payload jsonb, policy jsonb, context jsonb) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (pg_column_size(payload) <= 256 OR octet_length(payload::text) <= 262144)
+   AND coalesce(octet_length(policy::text) <= 16384, true) AND coalesce(octet_length(context::text) <= 16384, true);
+
+-- tandem.refuse_size(payload, policy, context): raises program_limit_exceeded (54000) for what tandem.fits_size does not let
+-- pass, and names it. Internal. It answers nothing; its type is that of a payload.
+CREATE OR REPLACE FUNCTION tandem.refuse_size(payload jsonb, policy jsonb, context jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    large boolean := octet_length(payload::text) > 262144;
+    bytes bigint := CASE WHEN large THEN octet_length(payload::text) ELSE greatest(octet_length(policy::text), octet_length(context::text)) END;
+BEGIN
+    RAISE EXCEPTION '% of % bytes is over the limit of %', CASE WHEN large THEN 'payload' ELSE 'policy or context' END, bytes,
+        CASE WHEN large THEN 262144 ELSE 16384 END
+        USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and enqueue its key.';
+END
+$$;
+
 -- tandem.holds_unique_key(scope, job): whether the job is still within its key's scope. Internal.
 -- VOLATILE on purpose: the upsert may have waited for the first job's commit, which the statement's own snapshot lacks.
 CREATE OR REPLACE FUNCTION tandem.holds_unique_key(scope text, job bigint) RETURNS boolean
@@ -223,6 +246,8 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(run_ats) AS u(run_at) WHERE u.run_at > at + interval '367 days') THEN
         RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM tandem.refuse_size(u.payload, u.policy, u.context) FROM unnest(payloads, policies, contexts) AS u(payload, policy, context)
+    WHERE NOT tandem.fits_size(u.payload, u.policy, u.context);
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (
             SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane

@@ -1,15 +1,17 @@
 """What enqueue refuses: clearly, before anything is written, from Python and from plain SQL alike."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
 import pytest
 
+from app.client.bulk import enqueue_copy
 from app.database.deadline import BoundedConnection
 from app.errors import InvalidInput
-from app.queue.enqueue import enqueue
+from app.queue.enqueue import enqueue, enqueue_many
 from app.queue.job import PAYLOAD_LIMIT_BYTES, NewJob, Unique
 from tests.support.membership import check_membership
 
@@ -83,16 +85,62 @@ def test_what_only_looks_dangerous_is_stored_as_it_is(tx: BoundedConnection, tex
 
 
 def test_the_payload_limit_counts_bytes(tx: BoundedConnection) -> None:
-    fits = {"x": "é" * ((PAYLOAD_LIMIT_BYTES - 8) // 2)}
+    fits = {"x": "é" * ((PAYLOAD_LIMIT_BYTES - len('{"x": ""}')) // 2)}
     enqueue(tx, NewJob("test", fits))
     with pytest.raises(InvalidInput, match="store the data in a table") as refused:
         enqueue(tx, NewJob("test", {"x": fits["x"] + "é"}))
     assert refused.value.code == "payload-too-large"
 
 
-def test_sql_refuses_a_payload_over_the_limit(tx: BoundedConnection) -> None:
-    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="limit"):
-        tx.execute("SELECT tandem.enqueue('test', jsonb_build_object('x', repeat('x', 262144)))")
+def test_what_python_takes_at_the_limit_sql_takes_as_well(tx: BoundedConnection) -> None:
+    # [0, 0, ...]: of all documents the one to which PostgreSQL adds most.
+    fits = [0] * (PAYLOAD_LIMIT_BYTES // 3)
+    ways: list[Callable[[NewJob], object]] = [
+        lambda job: enqueue(tx, job),
+        lambda job: enqueue_many(tx, [job]),
+        lambda job: enqueue_copy(tx, [job]),
+    ]
+    for way in ways:
+        way(NewJob("test", fits))
+        with pytest.raises(InvalidInput, match="store the data in a table"):
+            way(NewJob("test", [*fits, 0]))
+
+
+LARGE = "jsonb_build_object('x', repeat('x', {}))"
+WAYS = {
+    "enqueue": "SELECT tandem.enqueue('test', {payload}, policy => {policy}, context => {context})",
+    "enqueue_jobs": "SELECT tandem.enqueue_jobs(ARRAY['test', 'test'], ARRAY['{{}}', {payload}],"
+    " policies => ARRAY[NULL, {policy}], contexts => ARRAY[NULL, {context}])",
+    "enqueue_copied": "SELECT tandem.begin_copy(); INSERT INTO pg_temp.tandem_copy (kind, payload, policy, context)"
+    " VALUES ('test', {payload}, {policy}, {context}); SELECT tandem.enqueue_copied()",
+}
+
+
+def run_sql(tx: BoundedConnection, way: str, **given: str) -> None:
+    """One job with these documents, in a savepoint."""
+    documents = {"payload": "'{}'::jsonb", "policy": "NULL::jsonb", "context": "NULL::jsonb", **given}
+    tx.execute("SELECT 1")
+    with tx.transaction():
+        for statement in WAYS[way].format(**documents).split("; "):
+            tx.execute(statement.encode())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("what", "limit"), [("payload", 262144), ("policy", 16384), ("context", 16384)])
+def test_every_way_of_sql_has_the_limits(tx: BoundedConnection, way: str, what: str, limit: int) -> None:
+    fits = limit - len('{"x": ""}')
+    run_sql(tx, way, **{what: LARGE.format(fits)})
+    with pytest.raises(
+        psycopg.errors.ProgramLimitExceeded, match=f"of {limit + 1} bytes is over the limit of {limit}"
+    ):
+        run_sql(tx, way, **{what: LARGE.format(fits + 1)})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_numbers_that_are_short_to_store_count_as_written(tx: BoundedConnection, way: str) -> None:
+    numbers = ", ".join(["'1e131000'::jsonb"] * 30)
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        run_sql(tx, way, payload=f"jsonb_build_array({numbers})")
 
 
 def test_a_due_time_without_a_time_zone_is_refused() -> None:

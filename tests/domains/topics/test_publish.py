@@ -107,6 +107,13 @@ def test_a_topic_that_is_not_there_and_a_message_that_is_too_large(db_url: str) 
             publish(connection, TOPIC, {"n": "x" * 300_000})
         with pytest.raises(psycopg.errors.ProgramLimitExceeded):
             connection.execute("SELECT tandem.publish(%s, to_jsonb(repeat('x', 300000)))", (TOPIC,))
+        connection.rollback()
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="context"):
+            connection.execute(
+                "SELECT tandem.publish_messages(%s, ARRAY['{}']::jsonb[],"
+                " headers => ARRAY[to_jsonb(repeat('x', 17000))])",
+                (TOPIC,),
+            )
 
 
 @pytest.mark.parametrize(
