@@ -5,7 +5,7 @@ Plain memory of one process; the database knows nothing of it. The lease table a
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from app.queue.job import ClaimedJob
@@ -37,11 +37,15 @@ class Inbox:
 
     # --- jobs waiting for a slot -----------------------------------------------------------------------------
 
-    def push(self, jobs: Iterable[ClaimedJob], *, asked_at: float) -> None:
-        """Take claimed jobs in; `asked_at` is the monotonic time before the claim was sent."""
+    def push(self, jobs: Iterable[ClaimedJob], *, asked_at: float, first: Sequence[ClaimedJob] = ()) -> None:
+        """Take claimed jobs in; `asked_at` is the monotonic time before the claim was sent. `first` pass all others."""
         for job in jobs:
             self._held[job.id, job.token] = asked_at
             self._jobs.append(job)
+        if first:
+            passing = {job.id for job in first}
+            others = [job for job in self._jobs if job.id not in passing]
+            self._jobs = deque((*first, *others))
         for _ in range(min(len(self._jobs), len(self._waiters))):
             self._wake_one()
 

@@ -177,9 +177,10 @@ class Producer(Service):
         jobs = await Store(connection).claim_jobs(
             look(queues), want=want, token=secrets.randbits(63), worker=self.worker, lease=self.lease
         )
+        first = self.floors.learn(jobs, want)
         if jobs:
             self.floors.passed(jobs)
-            self.inbox.push(jobs, asked_at=asked_at)
+            self.inbox.push(jobs, asked_at=asked_at, first=first)
             events.publish(Claimed(jobs))
         return jobs
 

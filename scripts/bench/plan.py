@@ -15,6 +15,7 @@ FORMS: dict[str, tuple[Options, ...]] = {
     "W5": (Options(),),
     "W6": (Options(),),
     "W6r": (Options(),),
+    "W6k": (Options(),),
     "W7": (Options(),),
     "W8": (Options(),),
     "W9": (Options(conns=1), Options(conns=10), Options(conns=100)),
@@ -39,6 +40,7 @@ QUICK: dict[str, dict[str, float]] = {
     "W5": {"seconds": 8},
     "W6": {"seconds": 30},
     "W6r": {"seconds": 30},
+    "W6k": {"seconds": 30},
     "W7": {"jobs": 300_000, "seconds": 6},
     "W8": {"seconds": 6},
     "W9": {"seconds": 5},
@@ -51,7 +53,7 @@ QUICK: dict[str, dict[str, float]] = {
 }
 WORKLOADS_IN_ORDER = tuple(FORMS)
 # What a peer has no part in: the floor has no worker, and the main job over HTTP is Tandem's alone.
-OURS_ALONE = ("W9", "scale", "memory", "L1", "L2", "L3", "L4")
+OURS_ALONE = ("W6k", "W9", "scale", "memory", "L1", "L2", "L3", "L4")
 ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
 
 

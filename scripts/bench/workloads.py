@@ -19,6 +19,7 @@ from scripts.bench.results import Line
 EVERY = 0.020
 QUEUES = 1_000
 KINDS = 100
+KEYS = 1_000
 
 
 @dataclass
@@ -168,13 +169,13 @@ def w5(run: Run) -> None:
     run.line.detail["enqueued_s"] = run.line.n / seconds
 
 
-def w6(run: Run, *, fail_every: int = 0) -> None:
+def w6(run: Run, *, fail_every: int = 0, **spec: Any) -> None:
     """W5 throttled while another connection pins the snapshot horizon: the end against the beginning."""
     seconds = run.options.seconds or 90.0
     run.programs.start_workers(run.options.workers, fail_every=fail_every)
     run.begin()
     with _pinned(run.observer_url):
-        _flood(run, seconds, rate=run.options.rate or 10_000)
+        _flood(run, seconds, rate=run.options.rate or 10_000, **spec)
         run.line.backlog = run.unfinished()
         wait_until(lambda: run.unfinished() == 0, 10.0, every=0.5)
     starts = run.end(fail_every=fail_every)
@@ -193,6 +194,12 @@ def w6(run: Run, *, fail_every: int = 0) -> None:
 def w6r(run: Run) -> None:
     """W6 in which every tenth job fails once and is retried."""
     w6(run, fail_every=10)
+
+
+def w6k(run: Run) -> None:
+    """W6 through the admission of a managed queue whose jobs have a thousand keys."""
+    run.programs.start("manage").finish(30)
+    w6(run, keys=KEYS)
 
 
 def w7(run: Run) -> None:
@@ -264,8 +271,8 @@ def w8(run: Run) -> None:
         run.line.void = "the busy queue was empty before the end: more --jobs"
 
 
-def _flood(run: Run, seconds: float, *, rate: float | None) -> None:
-    producer = run.programs.begin_producing("flood", seconds=seconds, rate=rate)
+def _flood(run: Run, seconds: float, *, rate: float | None, **spec: Any) -> None:
+    producer = run.programs.begin_producing("flood", seconds=seconds, rate=rate, **spec)
     run.programs.produced_by(producer, seconds + 60)
     run.programs.ensure_alive()
 
@@ -290,6 +297,6 @@ def _pinned(url: str) -> Iterator[None]:
 
 
 WORKLOADS: dict[str, Callable[[Run], None]] = {
-    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W6r": w6r, "W7": w7, "W8": w8,
+    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W6r": w6r, "W6k": w6k, "W7": w7, "W8": w8,
     "scale": scale, "memory": memory,
 }  # fmt: skip

@@ -87,3 +87,12 @@ async def test_a_closed_inbox_has_no_room() -> None:
     await takers(inbox, 1)
     inbox.closed = True
     assert inbox.room() == 0
+
+
+async def test_jobs_of_a_quiet_queue_pass_those_of_a_flooded_one() -> None:
+    inbox = Inbox(slots=2, most=10)
+    inbox.push([job(1), job(2)], asked_at=0.0)
+    quiet = [job(4, queue="quiet"), job(5, queue="quiet")]
+    inbox.push([job(3), *quiet], asked_at=0.0, first=quiet)
+    assert [(await inbox.take()).id for _ in range(5)] == [4, 5, 1, 2, 3]
+    assert inbox.held == 5

@@ -205,11 +205,13 @@ Produce = Callable[[str, dict[str, Any]], Coroutine[Any, Any, None]]
 Work = Callable[[str, dict[str, Any], Recorder], Coroutine[Any, Any, None]]
 
 
-def main(*, setup: Setup, produce: Produce, work: Work) -> None:
-    """`adapter.py setup|produce|work URL SPEC`: run one command of a peer's program."""
+def main(*, setup: Setup, produce: Produce, work: Work, manage: Callable[[str], None] | None = None) -> None:
+    """`adapter.py setup|manage|produce|work URL SPEC`: run one command of a peer's program."""
     command, url, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     if command == "setup":
         asyncio.run(setup(url))
+    elif command == "manage" and manage is not None:
+        manage(url)
     elif command == "produce":
         asyncio.run(produce(url, spec))
     else:

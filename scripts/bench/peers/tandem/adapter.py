@@ -74,7 +74,7 @@ class Client:
         variant = spec.get("variant")
         self.connection = connection
         self.queue = spec.get("queue", "default")
-        self.queues, self.kinds = spec.get("queues"), spec.get("kinds", 1)
+        self.queues, self.kinds, self.keys = spec.get("queues"), spec.get("kinds", 1), spec.get("keys")
         self.send: Any = enqueue_copy_async if variant == "copy" else enqueue_many_async
 
     async def single(self, payload: Payload) -> None:
@@ -88,7 +88,8 @@ class Client:
     def _job(self, payload: Payload) -> NewJob:
         n = payload["n"]
         queue = f"q{n % self.queues}" if self.queues else self.queue
-        return NewJob(kind_name(n % self.kinds), payload, queue=queue)
+        key = f"key_{n % self.keys}" if self.keys else None
+        return NewJob(kind_name(n % self.kinds), payload, queue=queue, partition_key=key)
 
 
 async def setup(url: str) -> None:
@@ -98,6 +99,12 @@ async def setup(url: str) -> None:
     await asyncio.to_thread(migrate.upgrade, url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(EVENT_TABLE)
+
+
+def manage(url: str) -> None:
+    """Let the default queue be managed: limits and fair shares for each key, none of them ever reached."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT tandem.manage_queue('default', key_limit => 1000)")
 
 
 async def produce(url: str, spec: dict[str, Any]) -> None:
@@ -146,7 +153,7 @@ async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
     for number in range(KINDS):
         registry.add(Kind(kind_name(number), handler, payload=dict, retry=retry))
     settings = load_settings()
-    own = {name: spec[name] for name in ("slots", "lease_seconds") if name in spec}
+    own: dict[str, Any] = {name: spec[name] for name in ("slots", "lease_seconds") if name in spec}
     queues = {
         "worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1), **own})
     }
@@ -164,4 +171,4 @@ if __name__ == "__main__":
         import uvloop
 
         uvloop.install()
-    recorder.main(setup=setup, produce=produce, work=work)
+    recorder.main(setup=setup, produce=produce, work=work, manage=manage)
