@@ -299,19 +299,21 @@ WITH open AS MATERIALIZED (
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
 ), allowed AS MATERIALIZED (
     SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, r.every, coalesce(k.exempt, false) AS exempt,
-           o.mean_ms / r.weight AS step,
+           o.mean_ms / r.weight AS step, r.most - n.live AS key_room,
            greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live,
                floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, now)) / extract(epoch FROM r.every))))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
 ), offered AS (
-    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, b.job_id, b.pos, j.kind,
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, j.kind,
            a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
     LEFT JOIN tandem.job AS j ON kinds IS NOT NULL AND j.id = b.job_id
 ), ranked AS (
     SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
+           o.key_room, count(o.job_id) FILTER (WHERE o.misplaced IS NOT TRUE) OVER (PARTITION BY o.partition_key
+               ORDER BY o.rank DESC, o.start, o.pos ROWS UNBOUNDED PRECEDING) AS of_key,  -- its lanes share the key's limit
            x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.pos) AS of_kind,
            count(o.job_id) OVER turn AS nth, count(o.job_id) FILTER (WHERE NOT o.exempt) OVER turn AS counts
     FROM offered AS o LEFT JOIN unnest(kinds, kind_rooms) AS x(kind, room) ON x.kind = o.kind
@@ -320,7 +322,7 @@ WITH open AS MATERIALIZED (
 SELECT r.partition_key, r.lane, r.job_id, r.pos, r.kind, r.start, r.vtime, r.step, r.mean_ms, r.tat, r.every, r.exempt,
        coalesce(r.misplaced, false),
        r.job_id IS NOT NULL AND r.misplaced IS NOT TRUE AND r.nth <= want AND (r.exempt OR coalesce(r.counts <= global_room, true))
-       AND coalesce(r.of_kind <= r.room, true)
+       AND coalesce(r.of_kind <= r.room, true) AND coalesce(r.of_key <= r.key_room, true)
 FROM ranked AS r
 $$;
 

@@ -83,6 +83,21 @@ async def test_a_full_kind_holds_up_no_other_kind(connection: Connection) -> Non
     assert len(await admit(connection)) == 15
 
 
+async def test_a_keys_limit_holds_over_the_lanes_of_all_kinds(connection: Connection) -> None:
+    await manage(connection, key_limit=2)
+    await limit(connection, "kind:slow", max_running=3)
+    for _ in range(3):
+        await add(connection, 2, kind="slow", partition_key="a")
+        await add(connection, 2, kind="quick", partition_key="a")
+    ran = 0
+    while jobs := await admit(connection):
+        assert len(jobs) <= 2
+        assert await admit(connection) == []
+        ran += len(jobs)
+        await finish(connection, jobs)
+    assert ran == 12
+
+
 async def test_a_lowered_limit_drains_and_zero_stops(connection: Connection) -> None:
     await manage(connection, key_limit=4)
     await fill(connection, 9, "a")
