@@ -36,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _address: str | None = None
-    _head_bytes: int = 0
+    _unused_bytes: int = 0
     _body_bytes: int = 0
     _in_head: bool = True
 
@@ -67,14 +67,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count heads, which the parser itself takes at any length."""
+        """Count what came since a head or a piece of a body: the parser takes heads and trailers of any length."""
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._unused_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_LARGE_HEAD)
+        if self._unused_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            if self._in_head:
+                self.transport.write(_LARGE_HEAD)
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -84,12 +84,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head has ended: what follows is the body, which must come at a pace."""
-        self._in_head, self._head_bytes, self._body_bytes = False, 0, 0
+        self._in_head, self._unused_bytes, self._body_bytes = False, 0, 0
         super().on_headers_complete()
         self._watch_body()
 
     def on_body(self, body: bytes) -> None:
         """Count it."""
+        self._unused_bytes = 0
         self._body_bytes += len(body)
         super().on_body(body)
 
