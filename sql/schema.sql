@@ -135,6 +135,12 @@ CREATE TABLE tandem.queue (
     key_rate double precision,
     key_burst integer DEFAULT 1 NOT NULL,
     rank_keys boolean DEFAULT false NOT NULL,
+    age_after interval,
+    age_step smallint,
+    age_most smallint,
+    CONSTRAINT queue_age_after CHECK ((age_after > '00:00:00'::interval)),
+    CONSTRAINT queue_age_most CHECK (((age_most >= 0) AND (age_most <= 9))),
+    CONSTRAINT queue_age_step CHECK (((age_step >= 0) AND (age_step <= 9))),
     CONSTRAINT queue_dead_head CHECK ((dead_head = ANY (ARRAY['skip'::text, 'block'::text]))),
     CONSTRAINT queue_key_burst CHECK ((key_burst > 0)),
     CONSTRAINT queue_key_max_running CHECK ((key_max_running >= 0)),
@@ -156,6 +162,8 @@ COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may 
 COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
 
 COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
+
+COMMENT ON COLUMN tandem.queue.age_after IS 'set by an operator: each time a job has waited this long, its priority rises by age_step, at most to age_most';
 
 CREATE FUNCTION tandem.admit_pass(q tandem.queue, INOUT st tandem.admission, now timestamp with time zone, want bigint, global_room bigint, kinds text[], kind_rooms bigint[], worker uuid, token bigint, lease interval, OUT ids bigint[], OUT sinces timestamp with time zone[], OUT changed boolean) RETURNS record
     LANGUAGE plpgsql

@@ -1,13 +1,15 @@
 """`tandem queues`: what waits where, and pausing. What happens is in app/queue/admin.py."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import typer
 
 from app.cli.connected import ask, operator
 from app.cli.output import Json, answer, pairs, show, show_duration, table
+from app.cli.values import parse_age
 
-app = typer.Typer(no_args_is_help=True, help="Queues: list, pause, resume, manage, eta.")
+app = typer.Typer(no_args_is_help=True, help="Queues: list, pause, resume, manage, age, eta.")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 LIST = {
@@ -112,6 +114,38 @@ def manage(
         )
     text = f"{queue} is {'a plain queue' if off else 'managed'}; {moved} waiting jobs moved"
     answer({"queue": queue, "managed": not off, "moved": moved}, text, as_json=as_json)
+
+
+@app.command()
+def age(
+    queue: Name,
+    after: Annotated[
+        timedelta | None,
+        typer.Option(parser=parse_age, metavar="AGE", help="After how long a wait it rises: 90s, 10m, 2h."),
+    ] = None,
+    step: Annotated[int, typer.Option(min=0, max=9, help="By how much each time; 0: not at all.")] = 1,
+    most: Annotated[int, typer.Option(min=0, max=9, help="The priority at which it ends.")] = 9,
+    off: Annotated[
+        bool, typer.Option("--off", help="Forget this setting: what the code says counts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the priority of waiting jobs rise, again and again, so that none waits for ever behind higher ones.
+
+    Example: tandem queues age reports --after 10m --step 1 --most 9
+    """
+    from app.queue.priority import Ageing, age_queue
+
+    if (after is None) != off:
+        raise typer.BadParameter("say either --after or --off")
+    ageing = None if after is None else Ageing(after.total_seconds(), step, most)
+    row = ask(lambda connection: age_queue(connection, queue, ageing))
+    rises = (
+        f"rise by {step} each {show_duration(row['after'])}, at most to {most}"
+        if ageing
+        else "age as the code says"
+    )
+    answer(row, f"{queue}: waiting jobs {rises}", as_json=as_json)
 
 
 @app.command()

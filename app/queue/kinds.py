@@ -3,8 +3,8 @@
 Holds declarations only; workers run them.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from app.errors import ConfigurationError
 from app.queue.cron import Schedule
 from app.queue.job import check_name
+from app.queue.priority import Ageing, Formula, Rule, pace_of
 from app.queue.retry import Retrying
 
 Executor = Literal["async", "thread", "process"]
@@ -125,6 +126,7 @@ class Registry:
     def __init__(self) -> None:
         self._kinds: dict[str, Kind] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._priorities: dict[str, Rule] = {}
 
     def add(self, kind: Kind) -> Kind:
         """Register a kind. Raises ConfigurationError when the name is taken."""
@@ -153,8 +155,33 @@ class Registry:
         self._schedules[name] = Schedule(name, cron, kind, **options)
         return self._schedules[name]
 
+    def priority(self, queue: str, function: Formula, *, every: float = 60.0, batch: int = 1000) -> Rule:
+        """Let `function(jobs)`, or `function(jobs, connection)`, say the priorities of a queue's waiting jobs.
+
+        It answers one for each WaitingJob, 0 to 9, and may be async. The sweep walks over all that waits every `every`
+        seconds, `batch` jobs in one transaction. Raises ConfigurationError when the queue has one, InvalidInput.
+        """
+        known = self._priorities.get(queue)
+        if known is not None and known.function is not None:
+            raise ConfigurationError("duplicate-priority", f"queue {queue!r} has two formulas for priorities")
+        ageing = known.ageing if known is not None else None
+        self._priorities[queue] = Rule(queue, function, ageing, every=every, batch=batch)
+        return self._priorities[queue]
+
+    def ageing(self, queue: str, *, after: float, step: int = 1, most: int = 9) -> Rule:
+        """Let waiting jobs of a queue rise by `step` each `after` seconds, at most to `most`, after its formula.
+
+        Raises ConfigurationError when it is declared twice, InvalidInput.
+        """
+        ageing, known = Ageing(after, step, most), self._priorities.get(queue)
+        if known is not None and known.ageing is not None:
+            raise ConfigurationError("duplicate-priority", f"the ageing of queue {queue!r} is declared twice")
+        rule = known or Rule(queue, every=pace_of(ageing))
+        self._priorities[queue] = replace(rule, ageing=ageing)
+        return self._priorities[queue]
+
     def include(self, other: "Registry") -> None:
-        """Take over the kinds and schedules of another registry. Raises ConfigurationError for a name that is taken."""
+        """Take over what another registry declares. Raises ConfigurationError for a name that is taken."""
         for kind in other:
             self.add(kind)
         for schedule in other.schedules:
@@ -163,6 +190,17 @@ class Registry:
                     "duplicate-schedule", f"schedule {schedule.name!r} is declared twice"
                 )
             self._schedules[schedule.name] = schedule
+        for queue, rule in other.priorities.items():
+            if queue in self._priorities:
+                raise ConfigurationError(
+                    "duplicate-priority", f"queue {queue!r} has two rules for priorities"
+                )
+            self._priorities[queue] = rule
+
+    @property
+    def priorities(self) -> Mapping[str, Rule]:
+        """How the priorities of queues come about, where they change while jobs wait."""
+        return dict(self._priorities)
 
     @property
     def schedules(self) -> list[Schedule]:

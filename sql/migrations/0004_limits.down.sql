@@ -35,7 +35,8 @@ DROP FUNCTION tandem.block_jobs;
 DROP TABLE tandem.key, tandem.touch, tandem.turn, tandem.admission, tandem.halted, tandem.concurrency_limit, tandem.rate;
 ALTER TABLE tandem.lease DROP COLUMN slot, DROP COLUMN kind, DROP COLUMN exempt, DROP COLUMN charged_ms;
 ALTER TABLE tandem.queue DROP COLUMN managed, DROP COLUMN ordered, DROP COLUMN dead_head, DROP COLUMN max_running,
-    DROP COLUMN key_max_running, DROP COLUMN key_rate, DROP COLUMN key_burst, DROP COLUMN rank_keys;
+    DROP COLUMN key_max_running, DROP COLUMN key_rate, DROP COLUMN key_burst, DROP COLUMN rank_keys, DROP COLUMN age_after,
+    DROP COLUMN age_step, DROP COLUMN age_most;
 
 CREATE TABLE tandem.key (
     key           text COLLATE "C" NOT NULL PRIMARY KEY,

@@ -9,13 +9,17 @@ ALTER TABLE tandem.queue
     ADD COLUMN key_max_running integer CONSTRAINT queue_key_max_running CHECK (key_max_running >= 0),
     ADD COLUMN key_rate double precision CONSTRAINT queue_key_rate CHECK (key_rate > 0),
     ADD COLUMN key_burst integer NOT NULL DEFAULT 1 CONSTRAINT queue_key_burst CHECK (key_burst > 0),
-    ADD COLUMN rank_keys boolean NOT NULL DEFAULT false;
+    ADD COLUMN rank_keys boolean NOT NULL DEFAULT false,
+    ADD COLUMN age_after interval CONSTRAINT queue_age_after CHECK (age_after > interval '0'),
+    ADD COLUMN age_step smallint CONSTRAINT queue_age_step CHECK (age_step BETWEEN 0 AND 9),
+    ADD COLUMN age_most smallint CONSTRAINT queue_age_most CHECK (age_most BETWEEN 0 AND 9);
 CREATE INDEX queue_managed ON tandem.queue (name) WHERE managed;
 COMMENT ON COLUMN tandem.queue.managed IS 'its jobs wait in blocked and are admitted under limits, order and fairness';
 COMMENT ON COLUMN tandem.queue.ordered IS 'strict order: one job of a key at a time, first in first out; a retry keeps its place';
 COMMENT ON COLUMN tandem.queue.dead_head IS 'ordered queues: whether a key goes on past a dead letter (skip) or stops (block)';
 COMMENT ON COLUMN tandem.queue.key_max_running IS 'how many jobs of one key may run at once, unless tandem.key says otherwise';
 COMMENT ON COLUMN tandem.queue.key_rate IS 'how many jobs of one key may start per second, key_burst of them at once';
+COMMENT ON COLUMN tandem.queue.age_after IS 'set by an operator: each time a job has waited this long, its priority rises by age_step, at most to age_most';
 COMMENT ON COLUMN tandem.queue.rank_keys IS 'the priority of a key''s best job decides between keys, before fairness does';
 
 DROP TABLE tandem.key;

@@ -30,6 +30,7 @@ from workers.sweeper.floors import MoveFloors
 from workers.sweeper.leader import Leadership
 from workers.sweeper.lines import KeepLines
 from workers.sweeper.partitions import KeepPartitions
+from workers.sweeper.priorities import RecalculatePriorities
 from workers.sweeper.promote import PromoteJobs
 from workers.sweeper.reconcile import Reconcile, Reconciler
 from workers.sweeper.rescue import RescueJobs
@@ -64,6 +65,7 @@ def all_steps(registry: Registry, reconcilers: Sequence[Reconciler], settings: S
         ExpireJobs(registry, settled, every=min(1.0, settings.every_seconds)),
         RescueJobs(registry, settled, every=settings.every_seconds),
         KeepLines(every=settings.every_seconds, batch=settings.batch),
+        RecalculatePriorities(registry, every=min(1.0, settings.every_seconds)),
         SettleCancels(registry, every=settings.every_seconds),
         *(Reconcile(one) for one in reconcilers),
         KeepPartitions(),
