@@ -90,10 +90,11 @@ class Producer(Service):
         if want <= 0:
             await self._wait_for_room()
             return
+        want = min(want, self.floors.batch(self.batch))
         jobs = await self._claim(self.floors.ahead, want)
         if jobs and self.sleeper is not None and self.sleeper.deaf:
             self._refused = 0  # where nothing wakes us, work tells that more may follow soon
-        if await self._admit(thorough=False) or len(jobs) >= min(want, self.batch):
+        if await self._admit(thorough=False) or len(jobs) >= want:
             return
         await self._sleep()
 
@@ -140,11 +141,11 @@ class Producer(Service):
 
     async def _claim_everything(self) -> bool:
         """Claim from the safe floors; True when there is more than there was room for."""
-        want = self._room()
+        want = min(self._room(), self.floors.batch(self.batch))
         if want <= 0:
             return True
         jobs = await self._claim(self.floors.everything, want)
-        return await self._admit(thorough=True) or len(jobs) >= min(want, self.batch)
+        return await self._admit(thorough=True) or len(jobs) >= want
 
     async def _admit(self, *, thorough: bool) -> bool:
         """Fill free slots from the managed queues; True when one of them had as much as was asked for."""
@@ -158,8 +159,8 @@ class Producer(Service):
         return more
 
     async def _claim(self, look: Look, want: int) -> list[ClaimedJob]:
-        """Claim up to `want` and a batch from the lanes that `look` names, a part of the queues at a time."""
-        want, claimed = min(want, self.batch), list[ClaimedJob]()
+        """Claim up to `want` from the lanes that `look` names, a part of the queues at a time."""
+        claimed = list[ClaimedJob]()
         for part in self.floors.parts():
             queues = [queue for queue in part if not self.admitter.manages(queue)]
             if queues:

@@ -59,6 +59,10 @@ class Floors:
         self._flooded.update(q for q, n in counts.items() if n * total > len(jobs) * self._weights[q])
         return [job for job in jobs if job.queue not in self._flooded]
 
+    def batch(self, most: int) -> int:
+        """How many to claim at once: half while some queues are flooded and others wait for the claim under way."""
+        return max(1, most // 2) if 0 < len(self._flooded) < len(self.queues) else most
+
     def step_back(self, jobs: Iterable[ClaimedJob]) -> None:
         """Lower the fast floors to just behind these: more rows may lie there than the probe had room for."""
         for job in jobs:

@@ -26,12 +26,14 @@ def test_a_flooded_queue_is_looked_at_after_the_others() -> None:
     quiet = floors.learn(batch(flooded=199, quiet=1), 200)
     assert [one.queue for one in quiet] == ["quiet"]
     assert firsts(floors) == {"flooded": 0, "quiet": LOOKS}
+    assert floors.batch(200) == 100, "the quiet queue waits for the claim under way"
 
 
 def test_queues_that_are_all_flooded_share_by_weight() -> None:
     floors = Floors({"heavy": 3, "light": 1})
     floors.learn(batch(heavy=200), 200)
     floors.learn(batch(light=200), 200)
+    assert floors.batch(200) == 200
     seen = firsts(floors)
     assert seen["light"] > 0
     assert seen["heavy"] > seen["light"]
