@@ -233,6 +233,16 @@ def test_the_operators_page_names_every_question() -> None:
     assert sorted(named) == sorted(file.stem for file in (CHECKOUT / "sql" / "inspect").glob("*.sql"))
 
 
+def test_the_map_names_every_page() -> None:
+    linked = set(re.findall(r"\]\(([a-z-]+\.md)\)", (DOCS / "README.md").read_text()))
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+def test_the_architecture_names_every_decision() -> None:
+    listed = re.findall(r"^\d+\. \[.*\]\(adr/(.*)\)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    assert listed == sorted(page.name for page in (DOCS / "adr").glob("*.md"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = FENCE.sub("", page.read_text())
