@@ -80,6 +80,12 @@ class Managed:
             self.start()
         return True
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        with self._lock:
+            if self._process is not None and self._process.poll() is None:
+                self._process.send_signal(number)
+
     def pause(self, seconds: float) -> bool:
         """SIGSTOP for so long, then SIGCONT."""
         with self._lock:
