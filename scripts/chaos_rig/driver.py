@@ -59,7 +59,7 @@ QUEUES = {"ordered": (ORDERED, 5), "limited": (LIMITED, 3)}
 """Managed queues, and how many keys they have here: few, so that jobs wait for each other."""
 USERS = 12
 # Long ones are what a stopped worker still holds when it goes on; in a thread nothing can interrupt them.
-WORK_SECONDS, WORK_SHARES = (0.0, 0.05, 0.5, 2.0), (62, 20, 12, 6)
+WORK_SECONDS, WORK_SHARES, THREAD_SHARES = (0.0, 0.05, 0.5, 2.0), (62, 20, 12, 6), (30, 20, 15, 35)
 SETTINGS = DatabaseSettings(connect_timeout_seconds=2, call_timeout_seconds=CALL_SECONDS)
 # A client that hangs inside its transaction must not hold a unique key for longer than others wait.
 SESSION = {"idle_in_transaction_session_timeout": "2500", "lock_timeout": "2000"}
@@ -144,7 +144,7 @@ class Client:
             self._enqueue_new(op, kind)
 
     def _enqueue_new(self, op: str, kind: str) -> None:
-        work = self.choice.choices(WORK_SECONDS, WORK_SHARES)[0]
+        work = self.choice.choices(WORK_SECONDS, THREAD_SHARES if kind == "thread" else WORK_SHARES)[0]
         waits = kind == "delayed" or (kind == "cancel" and self.choice.random() < 0.5)
         due = datetime.now(UTC) + timedelta(seconds=self.choice.uniform(0.5, 5)) if waits else None
         job = NewJob(

@@ -16,6 +16,7 @@ from app.queue.job import NewJob
 from app.queue.kinds import Kind, Registry
 from app.queue.running import Job
 from app.queue.store import Store
+from tests.support.admission import admit, finish, limit, manage
 from tests.support.claims import add, claim, every_lane, pairs, rows, value, worker_connection
 from tests.support.jobs import enqueue_all, outcome
 from tests.support.membership import assert_membership_async
@@ -49,6 +50,34 @@ async def test_r01_a_rescue_takes_back_only_the_try_that_it_found(queue: Bounded
     assert current.id == stale.id
     assert await Store(queue).rescue_jobs(pairs([stale])) == []
     assert await rows(queue, "SELECT token FROM tandem.lease") == [(current.token,)]
+
+
+async def test_r04_a_late_finish_frees_no_slot_of_a_limit(queue: BoundedAsyncConnection) -> None:
+    """solid_queue#761: each late finish gave the slot back once more; a job limited to one ran eleven times at once."""
+    await manage(queue, key_limit=1)
+    await limit(queue, "queue:default", max_running=1)
+    await add(queue, 4, partition_key="a")
+    [stale] = await admit(queue, lease=GONE)
+    assert await rescue(queue) == 1
+    [current] = await admit(queue)
+    for _ in range(3):
+        await finish(queue, [stale])
+        assert await admit(queue) == []
+    assert await rows(queue, "SELECT token FROM tandem.lease") == [(current.token,)]
+    await finish(queue, [current])
+    assert len(await admit(queue)) == 1
+
+
+async def test_r09_a_lease_that_was_taken_back_counts_against_no_limit(queue: BoundedAsyncConnection) -> None:
+    """pgqueuer#475: jobs of dead workers filled the limit for ever, so nothing ran that could have replaced them."""
+    await manage(queue, key_limit=2)
+    await limit(queue, "queue:default", max_running=2)
+    await limit(queue, "global", max_running=2)
+    await add(queue, 3, partition_key="a")
+    assert len(await admit(queue, lease=GONE)) == 2
+    assert await admit(queue) == [], "until the sweep has been there"
+    assert await rescue(queue) == 2
+    assert len(await admit(queue)) == 2
 
 
 async def test_r06_a_lease_needs_no_row_of_its_worker_and_no_name_revives_it(
