@@ -537,16 +537,13 @@ CREATE FUNCTION tandem.deliver_messages(topic text, at timestamp with time zone,
 DECLARE
     made record;
 BEGIN
-    WITH message AS MATERIALIZED (
-        SELECT u.place, u.id, u.key, u.header, tandem.delivery(
-            topic, u.place, u.id, u.key, coalesce(u.schema, 1::smallint), coalesce(u.published_at, at), u.header, u.body) AS payload
-        FROM unnest(places, ids, keys, bodies, headers, schemas, published_ats)
-            AS u(place, id, key, body, header, schema, published_at)
-    )
-    SELECT array_agg(nextval('tandem.job_id') ORDER BY m.place, q.ord) AS ids, array_agg(q.queue ORDER BY m.place, q.ord) AS queues,
-           array_agg(m.payload ORDER BY m.place, q.ord) AS payloads, array_agg(m.key ORDER BY m.place, q.ord) AS keys,
-           array_agg(m.id ORDER BY m.place, q.ord) AS events, array_agg(m.header ORDER BY m.place, q.ord) AS contexts
-    INTO made FROM message AS m CROSS JOIN unnest(queues) WITH ORDINALITY AS q(queue, ord);
+    SELECT array_agg(nextval('tandem.job_id')) AS ids, array_agg(q.queue) AS queues, array_agg(m.payload) AS payloads,
+           array_agg(m.key) AS keys, array_agg(m.id) AS events, array_agg(m.header) AS contexts INTO made
+    FROM (SELECT u.id, u.key, u.header, tandem.delivery(
+              topic, u.place, u.id, u.key, coalesce(u.schema, 1::smallint), coalesce(u.published_at, at), u.header, u.body) AS payload
+          FROM unnest(places, ids, keys, bodies, headers, schemas, published_ats)
+              AS u(place, id, key, body, header, schema, published_at) OFFSET 0) AS m  -- built once, for every group
+    CROSS JOIN unnest(queues) AS q(queue);
     PERFORM tandem.insert_jobs(at, made.ids, made.queues, made.payloads, made.queues, NULL, NULL, made.keys, made.events, NULL, made.contexts);
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (SELECT DISTINCT tandem.wake_lane(q) AS lane FROM unnest(queues) AS q) AS l;
@@ -557,8 +554,7 @@ $$;
 
 CREATE FUNCTION tandem.delivery(topic text, "position" bigint, message_id uuid, key text, schema_version smallint, published_at timestamp with time zone, headers jsonb, payload jsonb) RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN ((jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at) || CASE WHEN (headers IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('headers', headers) END) || CASE WHEN (pg_column_size(payload) > 2048) THEN '{}'::jsonb ELSE jsonb_build_object('payload', payload) END);
+    RETURN CASE WHEN ((pg_column_size(payload) > 2048) AND (headers IS NULL)) THEN jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at) WHEN (pg_column_size(payload) > 2048) THEN jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at, 'headers', headers) WHEN (headers IS NULL) THEN jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at, 'payload', payload) ELSE jsonb_build_object('topic', topic, 'position', "position", 'message_id', message_id, 'key', key, 'schema_version', schema_version, 'published_at', published_at, 'headers', headers, 'payload', payload) END;
 
 CREATE FUNCTION tandem.drop_message_partition(topic_id integer, number bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1671,6 +1667,10 @@ BEGIN
     at := tandem.clock();
     target := tandem.publish_target(topic, payloads);
     PERFORM tandem.refuse_size(NULL, NULL, h) FROM unnest(headers) AS h WHERE NOT tandem.fits_size(NULL, NULL, h);
+    IF cardinality(payloads) = 1 AND message_ids IS NULL AND dedup_keys IS NULL THEN
+        RETURN QUERY SELECT 1::bigint, o.id, o.place, true, true FROM tandem.publish_one(
+            topic, target.id, target.version, target.queues, at, payloads[1], keys[1], headers[1], coalesce(schema_versions[1], 1::smallint), wake) AS o; RETURN;
+    END IF;
     SELECT array_agg(nextval('tandem.message_position') ORDER BY u.ord),
            array_agg(coalesce(u.id, tandem.uuid7(at)) ORDER BY u.ord) INTO places, ids
     FROM unnest(payloads, message_ids) WITH ORDINALITY AS u(body, id, ord) WHERE u.ord <= cardinality(payloads);
@@ -1679,12 +1679,10 @@ BEGIN
         SELECT d.owners, d.places_of, d.same INTO owners, owner_places, same
         FROM tandem.claim_message_ids(target.id, at + target.dedup_window, at, payloads, keys, ids, places, message_ids, dedup_keys) AS d;
     END IF;
-    WITH input AS MATERIALIZED (
-        SELECT u.* FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
-            AS u(place, id, owner, key, body, header, schema) WHERE u.place = u.owner
-    ) INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
+    INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
     SELECT i.place, at, pg_current_xact_id()::text::bigint, i.id, target.id, target.version, coalesce(i.schema, 1::smallint), i.key, i.body, i.header
-    FROM input AS i;
+    FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
+        AS i(place, id, owner, key, body, header, schema) WHERE i.place = i.owner;
     PERFORM tandem.deliver_messages(topic, at, target.queues, u.places, u.ids, u.keys, u.bodies, u.headers, u.schemas, NULL, wake)
     FROM (SELECT array_agg(v.place ORDER BY v.place) AS places, array_agg(v.id ORDER BY v.place) AS ids,
                  array_agg(v.key ORDER BY v.place) AS keys, array_agg(v.body ORDER BY v.place) AS bodies,
@@ -1694,6 +1692,39 @@ BEGIN
     WHERE cardinality(target.queues) > 0 AND u.places IS NOT NULL;
     RETURN QUERY SELECT o.ord, o.id, o.place, o.place = o.mine, coalesce(o.same, true)
     FROM unnest(owners, owner_places, places, same) WITH ORDINALITY AS o(id, place, mine, same, ord);
+END
+$$;
+
+CREATE FUNCTION tandem.publish_one(topic text, topic_id integer, version integer, queues text[], at timestamp with time zone, payload jsonb, key text, header jsonb, schema smallint, wake text, OUT id uuid, OUT place bigint) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+    xid text := pg_current_xact_id();
+    managed text[] := ARRAY(SELECT q.name FROM tandem.queue AS q WHERE q.managed AND q.name = ANY (queues));
+    body jsonb; queue text; mark text; wakes boolean; job bigint;
+BEGIN
+    place := nextval('tandem.message_position');
+    id := tandem.uuid7(at);
+    INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
+    VALUES (place, at, xid::bigint, id, topic_id, version, schema, key, payload, header);
+    body := tandem.delivery(topic, place, id, key, schema, at, header, payload);
+    FOREACH queue IN ARRAY queues LOOP
+        job := nextval('tandem.job_id');
+        INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, context)
+        VALUES (job, at, id, 5, queue, queue, key, body, header);
+        -- As in tandem.enqueue: the first row of a transaction and lane wakes it at the commit.
+        mark := 'tandem.wake_' || tandem.wake_lane(queue);
+        wakes := wake = 'commit' AND current_setting(mark, true) IS DISTINCT FROM xid;
+        IF wakes THEN mark := set_config(mark, xid, true); END IF;
+        IF queue = ANY (managed) THEN
+            PERFORM tandem.block_job(job, at, queue, 5, key, wakes);
+        ELSE
+            INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, wakes, queue, partition_key)
+            VALUES (nextval('tandem.ready_position'), job, at, 5, 0, 0, false, wakes, queue, key);
+        END IF;
+    END LOOP;
 END
 $$;
 
@@ -1985,7 +2016,6 @@ $$;
 
 CREATE FUNCTION tandem.uuid7(at timestamp with time zone) RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
     RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send((floor((EXTRACT(epoch FROM at) * (1000)::numeric)))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
 
 CREATE FUNCTION tandem.wait_for(job bigint, after bigint[], on_failure text DEFAULT 'cancel'::text) RETURNS bigint

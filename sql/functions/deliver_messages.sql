@@ -9,16 +9,13 @@ AS $$
 DECLARE
     made record;
 BEGIN
-    WITH message AS MATERIALIZED (
-        SELECT u.place, u.id, u.key, u.header, tandem.delivery(
-            topic, u.place, u.id, u.key, coalesce(u.schema, 1::smallint), coalesce(u.published_at, at), u.header, u.body) AS payload
-        FROM unnest(places, ids, keys, bodies, headers, schemas, published_ats)
-            AS u(place, id, key, body, header, schema, published_at)
-    )
-    SELECT array_agg(nextval('tandem.job_id') ORDER BY m.place, q.ord) AS ids, array_agg(q.queue ORDER BY m.place, q.ord) AS queues,
-           array_agg(m.payload ORDER BY m.place, q.ord) AS payloads, array_agg(m.key ORDER BY m.place, q.ord) AS keys,
-           array_agg(m.id ORDER BY m.place, q.ord) AS events, array_agg(m.header ORDER BY m.place, q.ord) AS contexts
-    INTO made FROM message AS m CROSS JOIN unnest(queues) WITH ORDINALITY AS q(queue, ord);
+    SELECT array_agg(nextval('tandem.job_id')) AS ids, array_agg(q.queue) AS queues, array_agg(m.payload) AS payloads,
+           array_agg(m.key) AS keys, array_agg(m.id) AS events, array_agg(m.header) AS contexts INTO made
+    FROM (SELECT u.id, u.key, u.header, tandem.delivery(
+              topic, u.place, u.id, u.key, coalesce(u.schema, 1::smallint), coalesce(u.published_at, at), u.header, u.body) AS payload
+          FROM unnest(places, ids, keys, bodies, headers, schemas, published_ats)
+              AS u(place, id, key, body, header, schema, published_at) OFFSET 0) AS m  -- built once, for every group
+    CROSS JOIN unnest(queues) AS q(queue);
     PERFORM tandem.insert_jobs(at, made.ids, made.queues, made.payloads, made.queues, NULL, NULL, made.keys, made.events, NULL, made.contexts);
     IF wake = 'commit' THEN
         PERFORM tandem.wake_at_commit(l.lane) FROM (SELECT DISTINCT tandem.wake_lane(q) AS lane FROM unnest(queues) AS q) AS l;

@@ -21,6 +21,10 @@ BEGIN
     at := tandem.clock();
     target := tandem.publish_target(topic, payloads);
     PERFORM tandem.refuse_size(NULL, NULL, h) FROM unnest(headers) AS h WHERE NOT tandem.fits_size(NULL, NULL, h);
+    IF cardinality(payloads) = 1 AND message_ids IS NULL AND dedup_keys IS NULL THEN
+        RETURN QUERY SELECT 1::bigint, o.id, o.place, true, true FROM tandem.publish_one(
+            topic, target.id, target.version, target.queues, at, payloads[1], keys[1], headers[1], coalesce(schema_versions[1], 1::smallint), wake) AS o; RETURN;
+    END IF;
     SELECT array_agg(nextval('tandem.message_position') ORDER BY u.ord),
            array_agg(coalesce(u.id, tandem.uuid7(at)) ORDER BY u.ord) INTO places, ids
     FROM unnest(payloads, message_ids) WITH ORDINALITY AS u(body, id, ord) WHERE u.ord <= cardinality(payloads);
@@ -29,12 +33,10 @@ BEGIN
         SELECT d.owners, d.places_of, d.same INTO owners, owner_places, same
         FROM tandem.claim_message_ids(target.id, at + target.dedup_window, at, payloads, keys, ids, places, message_ids, dedup_keys) AS d;
     END IF;
-    WITH input AS MATERIALIZED (
-        SELECT u.* FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
-            AS u(place, id, owner, key, body, header, schema) WHERE u.place = u.owner
-    ) INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
+    INSERT INTO tandem.message ("position", published_at, xid, message_id, topic_id, version, schema_version, key, payload, headers)
     SELECT i.place, at, pg_current_xact_id()::text::bigint, i.id, target.id, target.version, coalesce(i.schema, 1::smallint), i.key, i.body, i.header
-    FROM input AS i;
+    FROM unnest(places, ids, owner_places, keys, payloads, headers, schema_versions)
+        AS i(place, id, owner, key, body, header, schema) WHERE i.place = i.owner;
     PERFORM tandem.deliver_messages(topic, at, target.queues, u.places, u.ids, u.keys, u.bodies, u.headers, u.schemas, NULL, wake)
     FROM (SELECT array_agg(v.place ORDER BY v.place) AS places, array_agg(v.id ORDER BY v.place) AS ids,
                  array_agg(v.key ORDER BY v.place) AS keys, array_agg(v.body ORDER BY v.place) AS bodies,

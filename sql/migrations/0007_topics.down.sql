@@ -21,6 +21,7 @@ DROP FUNCTION tandem.create_topic CASCADE;
 DROP FUNCTION tandem.add_message_partition CASCADE;
 DROP FUNCTION tandem.publish CASCADE;
 DROP FUNCTION tandem.publish_messages CASCADE;
+DROP FUNCTION tandem.publish_one CASCADE;
 DROP FUNCTION tandem.deliver_messages CASCADE;
 DROP FUNCTION tandem.claim_message_ids CASCADE;
 DROP FUNCTION tandem.publish_target CASCADE;

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.context import bind
+from app.context import enter, present
 from app.domains.topics import repository
 from app.domains.topics.consuming import retry_policy
 from app.domains.topics.encryption import Keyring
@@ -132,9 +132,9 @@ def _handling(
             body = await _read_body(sessions, envelope)
         body = ring.unseal(envelope.topic, body)
         typed = consumer.adapter.validate_python(body) if consumer.message is not dict else body
-        carried = {name: str(value) for name, value in envelope.headers.items() if isinstance(value, str)}
-        with bind(**carried, topic=envelope.topic, position=envelope.position):
-            return await consumer.handler(Received(typed, envelope, job))
+        carried = {name: value for name, value in envelope.headers.items() if isinstance(value, str)}
+        enter({**present(), **carried, "topic": envelope.topic, "position": envelope.position})
+        return await consumer.handler(Received(typed, envelope, job))
 
     return handle
 

@@ -32,7 +32,7 @@ async def sealed(connection: BoundedAsyncConnection, tmp_path: Path) -> Path:
             )
         await seal(connection, tmp_path, 4)
     verdict = await audit.verify(connection, tmp_path)
-    assert verdict.good and (verdict.sealed, verdict.heads) == (12, 3)
+    assert verdict.good and verdict.sealed == 12 and verdict.heads >= 3
     return tmp_path
 
 
