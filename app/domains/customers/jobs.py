@@ -15,6 +15,9 @@ from app.context import bind
 from app.database.deadline import BoundedAsyncConnection
 from app.domains.customers import health, notices, repository
 from app.domains.customers.facts import TryEnded, WorkflowStarted
+from app.domains.customers.health import QUEUE
+from app.domains.customers.priority import Factors
+from app.domains.customers.recalculation import recalculate
 from app.domains.customers.sending import Notify, Sender, Sessions
 from app.domains.customers.workflows import PREFIX, Order, Workflow
 from app.queue.kinds import Change, Kind, Registry
@@ -94,7 +97,13 @@ class Runner:
 def register(
     registry: Registry, *, workflows: Mapping[str, Workflow], sessions: Sessions, settings: Settings
 ) -> None:
-    """Add the kinds to a worker's registry."""
+    """Add the kinds to a worker's registry, and the formula of their priorities."""
+    factors = Factors(**settings.customers.priority)  # type: ignore[arg-type]
+    registry.priority(
+        QUEUE,
+        partial(recalculate, factors=factors),
+        every=settings.customers.recalculate_every_seconds,
+    )
     seconds = settings.customers.job_seconds
     for workflow in workflows.values():
         registry.add(
