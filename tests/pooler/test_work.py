@@ -6,7 +6,6 @@
 import json
 import logging
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,8 +18,7 @@ from app.queue.kinds import Kind, Registry
 from app.queue.running import Job
 from tests.support.conversations import end, event, opened_sessions, registered, serving
 from tests.support.jobs import enqueue_all, outcome, outcomes, status, tries
-from tests.support.ledger import effects, go, held, make_ledger, step
-from tests.support.membership import check_membership
+from tests.support.ledger import effects, held, ledger_place, step
 from tests.support.pgbouncer import leaked
 from tests.support.supervised import supervised
 from tests.support.waiting import eventually, eventually_async
@@ -29,13 +27,7 @@ from tests.support.worker_process import worker_process
 LEASE = {"lease_seconds": 1.5}
 
 
-@pytest.fixture
-def place(db_url: str, tmp_path: Path) -> Iterator[Path]:
-    """Where handlers tell how far they are, and the database's table of effects."""
-    make_ledger(db_url)
-    yield tmp_path
-    go(tmp_path)
-    check_membership(db_url)
+place = pytest.fixture(ledger_place)
 
 
 def test_every_executor_works_and_what_a_killed_worker_held_goes_on(

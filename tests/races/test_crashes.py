@@ -1,6 +1,5 @@
 """SIGKILL at every point of a job's way, in real processes: exactly once where promised, at least once elsewhere."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import pytest
 
 from app.queue.job import NewJob
 from tests.support.jobs import enqueue_all, outcome, outcomes, status, tries
-from tests.support.ledger import effects, go, held, make_ledger, step
-from tests.support.membership import check_membership
+from tests.support.ledger import effects, held, ledger_place, step
 from tests.support.waiting import eventually
 from tests.support.worker_process import gone, worker_process
 
@@ -18,13 +16,7 @@ pytestmark = pytest.mark.chaos
 LEASE = {"lease_seconds": 1.5}
 
 
-@pytest.fixture
-def place(db_url: str, tmp_path: Path) -> Iterator[Path]:
-    """Where handlers tell how far they are, and the database's table of effects."""
-    make_ledger(db_url)
-    yield tmp_path
-    go(tmp_path)
-    check_membership(db_url)
+place = pytest.fixture(ledger_place)
 
 
 POINTS: list[tuple[str, str, int]] = [

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,21 +11,14 @@ from app.queue.job import NewJob
 from app.queue.kinds import Registry
 from app.queue.running import Job
 from tests.support.jobs import enqueue_all, outcome, outcomes, status
-from tests.support.ledger import effects, go, held, make_ledger, processes, step
+from tests.support.ledger import effects, go, held, ledger_place, processes, step
 from tests.support.membership import check_membership, counts
 from tests.support.supervised import quick_settings, supervised
 from tests.support.waiting import eventually, eventually_async
 from tests.support.worker_process import worker_process
 from workers.supervisor import Supervisor
 
-
-@pytest.fixture
-def place(db_url: str, tmp_path: Path) -> Iterator[Path]:
-    """Where handlers tell how far they are, and the database's table of effects."""
-    make_ledger(db_url)
-    yield tmp_path
-    go(tmp_path)
-    check_membership(db_url)
+place = pytest.fixture(ledger_place)
 
 
 @pytest.mark.chaos

@@ -1,7 +1,6 @@
 """Workers that stop for longer than their lease and go on: what they still do is fenced off. And one that is busy."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.jobs import enqueue_all, outcome, status, tries
-from tests.support.ledger import effects, go, held, make_ledger, step
-from tests.support.membership import check_membership
+from tests.support.ledger import effects, go, held, ledger_place, step
 from tests.support.waiting import eventually
 from tests.support.worker_process import worker_process
 
@@ -22,13 +20,7 @@ SHORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def place(db_url: str, tmp_path: Path) -> Iterator[Path]:
-    """Where handlers tell how far they are, and the database's table of effects."""
-    make_ledger(db_url)
-    yield tmp_path
-    go(tmp_path)
-    check_membership(db_url)
+place = pytest.fixture(ledger_place)
 
 
 def worker_of(url: str, job: int) -> Any:

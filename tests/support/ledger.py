@@ -1,10 +1,12 @@
 """The table of effects that handlers in worker processes write to, and a directory where they tell how far they are."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
 from app.queue.job import NewJob
+from tests.support.membership import check_membership
 from tests.support.process_handlers import LEDGER
 
 
@@ -41,3 +43,11 @@ def held(place: Path) -> int:
 def go(place: Path) -> None:
     """Let everything go on that holds."""
     (place / "go").touch()
+
+
+def ledger_place(db_url: str, tmp_path: Path) -> Iterator[Path]:
+    """A fixture: where handlers tell how far they are, with the database's table of effects."""
+    make_ledger(db_url)
+    yield tmp_path
+    go(tmp_path)
+    check_membership(db_url)
