@@ -64,6 +64,8 @@ class Peer:
     """The interpreter's version where the peer needs a newer one than ours."""
     from_source: tuple[str, ...] = ()
     """Packages that have no wheel and are built."""
+    broker: str | None = None
+    """The server that it needs beside it, a key of brokers.PLANS."""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -71,13 +73,18 @@ class Peer:
         """Where its environment is."""
         return ENVIRONMENTS / self.name
 
-    def command(self) -> list[str]:
-        """Interpreter and program."""
+    def command(self, program: str = "adapter") -> list[str]:
+        """Interpreter and program: `adapter` for jobs, `topics` for messages."""
         if self.name in OURS:
-            return [sys.executable, "-P", str(HERE / self.name / "adapter.py")]
+            return [sys.executable, "-P", str(HERE / self.name / f"{program}.py")]
         if self.language == "node":
             return [str(_node(self.home)), str(self.home / "adapter.mjs")]
-        return [str(self.home / "bin" / "python"), "-P", str(HERE / self.name / "adapter.py")]
+        return [str(self.home / "bin" / "python"), "-P", str(HERE / self.name / f"{program}.py")]
+
+    @property
+    def has_topics(self) -> bool:
+        """Whether there is a program for T1 to T4."""
+        return (HERE / self.name / "topics.py").exists()
 
     def surroundings(self) -> dict[str, str]:
         """The program's environment variables."""
@@ -127,6 +134,7 @@ def load(name: str) -> Peer:
         workloads=tuple(facts.get("workloads", ())),
         python=facts.get("python"),
         from_source=tuple(facts.get("from_source", ())),
+        broker=facts.get("broker"),
         environment=dict(facts.get("environment", {})),
     )
 

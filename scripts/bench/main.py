@@ -1,20 +1,25 @@
-"""The command line of the benchmark: one workload of one peer, or all of them interleaved."""
+"""The command line of the benchmark: one workload of one peer, or all of them, or those of topics, interleaved."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scripts.bench import catalogue, report
-from scripts.bench.plan import WORKLOADS_IN_ORDER, plan
+from scripts.bench.plan import JOBS, TOPICS, plan
 from scripts.bench.runner import measure
 from scripts.bench.server import benchmark_server
 from scripts.bench.workloads import Options
+
+# What is run together: workloads, and the peers unless others are named.
+GROUPS = {"all": JOBS, "topics": TOPICS}
+PEERS = {"all": "tandem,floor", "topics": "tandem"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the arguments say. Exit code 1 when a run was void."""
     options = _parser().parse_args(arguments)
-    if options.workload == "all":
+    if options.workload in GROUPS:
         sys.exit(_all(options))
     peer = catalogue.load(options.peer)
     chosen = Options(
@@ -24,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds=options.seconds,
         rate=options.rate,
         variant=options.variant,
+        groups=options.groups,
     )
     lines = []
     with benchmark_server() as server:
@@ -34,12 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _all(options: argparse.Namespace) -> int:
-    peers = [catalogue.load(name) for name in options.peers.split(",")]
-    workloads = options.workloads.split(",")
+    peers = [catalogue.load(name) for name in (options.peers or PEERS[options.workload]).split(",")]
+    workloads = options.workloads.split(",") if options.workloads else GROUPS[options.workload]
+    steps = plan(peers, workloads, repeat=options.repeat, quick=options.quick, long=options.long)
     lines = []
     with benchmark_server() as server:
-        for step in plan(peers, workloads, repeat=options.repeat, quick=options.quick, long=options.long):
-            lines.append(measure(server, step.peer, step.workload, step.options))
+        for step in steps:
+            chosen = step.options
+            if options.jobs and step.workload == "T3":
+                chosen = replace(chosen, jobs=options.jobs)
+            lines.append(measure(server, step.peer, step.workload, chosen))
             report.show(lines[-1], as_json=options.json)
     report.write(lines, sys.argv[1:], quiet=options.json)
     return 1 if any(line.void for line in lines) else 0
@@ -49,24 +59,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/run", description=__doc__, epilog="docs/performance.md describes all."
     )
-    parser.add_argument("workload", choices=[*WORKLOADS_IN_ORDER, "all"])
+    parser.add_argument("workload", choices=[*JOBS, *TOPICS, *GROUPS])
     parser.add_argument("--peer", default="tandem", help=f"one of {', '.join(catalogue.names())}")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
-    parser.add_argument("--conns", type=int, default=1, help="connections of W1, clients of W9")
-    parser.add_argument("--jobs", type=int, help="how many jobs (W2, W3, W7, W8)")
-    parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9); W3: at most")
-    parser.add_argument("--rate", type=float, help="jobs per second of W6")
+    parser.add_argument("--conns", type=int, default=1, help="connections of W1 and T1, clients of W9")
+    parser.add_argument(
+        "--jobs", type=int, help="how many jobs (W2, W3, W7, W8) or messages (T2 to T4; `topics`: T3)"
+    )
+    parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9, T1); W3, T2 to T4: at most")
+    parser.add_argument("--rate", type=float, help="jobs per second of W6, messages of T1")
+    parser.add_argument("--groups", type=int, default=1, help="consumer groups of T1 to T4")
     parser.add_argument(
         "--variant", help="tandem: W1 job, sql, event, event-2; W2 many, copy; scale queues, kinds"
     )
-    parser.add_argument("--repeat", type=int, default=1, help="how often; `all` interleaves")
+    parser.add_argument("--repeat", type=int, default=1, help="how often; `all` and `topics` interleave")
     parser.add_argument("--json", action="store_true", help="one JSON line per run, nothing else")
-    parser.add_argument("--peers", default="tandem,floor", help="`all`: which, by comma")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS_IN_ORDER), help="`all`: which, by comma")
+    parser.add_argument("--peers", help="`all`, `topics`: which, by comma")
+    parser.add_argument("--workloads", help="`all`, `topics`: which, by comma")
     parser.add_argument(
         "--long", action="store_true", help="`all`: the forms that take long (W7 with 10 million)"
     )
-    parser.add_argument("--quick", action="store_true", help="`all`: shorter runs")
+    parser.add_argument("--quick", action="store_true", help="`all`, `topics`: shorter runs")
     return parser
 
 

@@ -29,6 +29,10 @@ FORMS: dict[str, tuple[Options, ...]] = {
     "L2": (Options(),),
     "L3": (Options(),),
     "L4": (Options(workers=4),),
+    "T1": (Options(conns=4),),
+    "T2": (Options(), Options(groups=4)),
+    "T3": (Options(),),
+    "T4": (Options(),),
 }
 # What takes long: only asked for with --long, instead of the page's form.
 LONG: dict[str, tuple[Options, ...]] = {"W7": (Options(jobs=10_000_000, seconds=60),)}
@@ -50,10 +54,16 @@ QUICK: dict[str, dict[str, float]] = {
     "L2": {"jobs": 20_000},
     "L3": {"jobs": 100_000, "seconds": 5},
     "L4": {"jobs": 10_000},
+    "T1": {"seconds": 6},
+    "T2": {"jobs": 20_000},
+    "T3": {"jobs": 100_000},
+    "T4": {"jobs": 20_000},
 }
-WORKLOADS_IN_ORDER = tuple(FORMS)
-# What a peer has no part in: the floor has no worker, and the main job over HTTP is Tandem's alone.
-OURS_ALONE = ("W6k", "W9", "scale", "memory", "L1", "L2", "L3", "L4")
+TOPICS = ("T1", "T2", "T3", "T4")
+JOBS = tuple(name for name in FORMS if name not in TOPICS)
+# What a peer has no part in: the floor has no worker, brokers hold no snapshots, and the main job over HTTP is
+# Tandem's alone.
+OURS_ALONE = ("W6k", "W9", "scale", "memory", "T4", "L1", "L2", "L3", "L4")
 ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
 
 
@@ -86,5 +96,7 @@ def takes_part(peer: Peer, workload: str) -> bool:
     """Whether a peer has this workload; a peer may leave some out in its peer.toml."""
     if workload in OURS_ALONE:
         return peer.name == "tandem"
+    if workload in TOPICS and not peer.has_topics:
+        return False
     allowed = ONLY.get(peer.name) or peer.workloads
     return not allowed or workload in allowed

@@ -23,14 +23,14 @@ class ProgramFailedError(Exception):
 class Program:
     """One started command of a peer's program. `facts` holds the latest value of everything it told."""
 
-    def __init__(self, peer: Peer, command: str, url: str, spec: dict[str, Any]) -> None:
+    def __init__(self, peer: Peer, command: str, url: str, spec: dict[str, Any], program: str) -> None:
         self.what = f"{peer.name} {command}"
         self.command = command
         self.facts: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         self.process = subprocess.Popen(
-            [*peer.command(), command, url, json.dumps(spec)],
+            [*peer.command(program), command, url, json.dumps(spec)],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=peer.surroundings(),
@@ -106,10 +106,11 @@ class Program:
 class Programs:
     """All programs of one run."""
 
-    def __init__(self, peer: Peer, url: str, place: Path) -> None:
+    def __init__(self, peer: Peer, url: str, place: Path, program: str = "adapter") -> None:
         self.peer = peer
         self.url = url
         self.place = place
+        self.program = program
         self.all: list[Program] = []
         self.workers: list[Program] = []
         self.killed: set[str] = set()
@@ -119,7 +120,7 @@ class Programs:
 
     def start(self, command: str, **spec: Any) -> Program:
         """Start one command."""
-        program = Program(self.peer, command, self.url, spec)
+        program = Program(self.peer, command, self.url, spec, self.program)
         self.all.append(program)
         return program
 
@@ -180,15 +181,15 @@ class Programs:
 
 
 @contextlib.contextmanager
-def programs(peer: Peer, url: str) -> Iterator[Programs]:
-    """The programs of one run; whatever still runs at the end of the block is killed."""
+def programs(peer: Peer, url: str, program: str = "adapter") -> Iterator[Programs]:
+    """The programs of one run, from the peer's file `program`; what still runs at the end of the block is killed."""
     with tempfile.TemporaryDirectory(prefix="tandem-bench-") as place:
-        running = Programs(peer, url, Path(place))
+        running = Programs(peer, url, Path(place), program)
         try:
             yield running
         finally:
-            for program in running.all:
-                program.kill()
+            for one in running.all:
+                one.kill()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, *, every: float = 0.01) -> bool:

@@ -13,6 +13,7 @@ import psutil
 
 from app.config import CHECKOUT
 from scripts.bench import plots
+from scripts.bench.plan import TOPICS
 from scripts.bench.results import Line
 
 RESULTS = CHECKOUT / ".tandem" / "bench" / "results"
@@ -26,7 +27,7 @@ FIGURES = (
     "wal_bytes_per_job",
     "statements_per_job",
 )
-LATENCY = ("W4", "W8")
+LATENCY = ("W4", "W8", "T1")
 OURS, FLOOR = "tandem", "floor"
 
 
@@ -63,7 +64,7 @@ def table(lines: Sequence[Line], arguments: Sequence[str]) -> str:
         _results(lines),
         _ratios(lines),
     ]
-    return "\n".join([*parts, _cost(lines), _void(lines)]).strip() + "\n"
+    return "\n".join([*parts, _cost(lines), _topic_cost(lines), _void(lines)]).strip() + "\n"
 
 
 def _results(lines: Sequence[Line]) -> str:
@@ -122,7 +123,7 @@ def _cost(lines: Sequence[Line]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (column, peer), runs in _grouped(lines).items():
-        if runs[0].wal_bytes_per_job is None or runs[0].workload == "W9":
+        if runs[0].wal_bytes_per_job is None or runs[0].workload in ("W9", *TOPICS):
             continue
 
         def detail(name: str, runs: Sequence[Line] = runs) -> str:
@@ -136,6 +137,28 @@ def _cost(lines: Sequence[Line]) -> str:
             f"| {number(_median(runs, lambda one: one.rss_mb))} |"
         )
     return "Cost per job:\n\n" + "\n".join(rows) + "\n" if len(rows) > 2 else ""
+
+
+def _topic_cost(lines: Sequence[Line]) -> str:
+    """What a message costs from publish to the last acknowledgement, and a million of them in money (price.py)."""
+    rows = [
+        "| workload | peer | statements | WAL bytes | bytes written "
+        "| CPU µs: server | producer | worker | $ a million |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    details = (
+        "disk_bytes_per_job",
+        "server_cpu_us_per_job",
+        "producer_cpu_us_per_job",
+        "worker_cpu_us_per_job",
+    )
+    for (column, peer), runs in _grouped(lines).items():
+        if runs[0].workload in TOPICS:
+            figures = [_median(runs, lambda one: one.statements_per_job)]
+            figures.append(_median(runs, lambda one: one.wal_bytes_per_job))
+            figures += [_detail(runs, name) for name in (*details, "usd_per_million")]
+            rows.append(f"| {column} | {peer} | {' | '.join(number(one) for one in figures)} |")
+    return "Cost per message published:\n\n" + "\n".join(rows) + "\n" if len(rows) > 2 else ""
 
 
 def _void(lines: Sequence[Line]) -> str:
@@ -155,6 +178,10 @@ def _grouped(lines: Sequence[Line]) -> dict[tuple[str, str], list[Line]]:
 def _median(runs: Iterable[Line], figure: Callable[[Line], float | None]) -> float | None:
     values = [value for one in runs if (value := figure(one)) is not None]
     return statistics.median(values) if values else None
+
+
+def _detail(runs: Sequence[Line], name: str) -> float | None:
+    return _median(runs, lambda one: one.detail.get(name))
 
 
 def number(value: float | None) -> str:

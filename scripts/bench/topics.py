@@ -1,200 +1,178 @@
-"""T1-T4: topics measured on a server of its own: latency, throughput for 1 and 4 groups, replay, a pinned snapshot.
+"""The workloads T1 to T4 of the performance page: topics of Tandem, and of brokers beside it.
 
-Usage: .venv/bin/python -m scripts.bench.topics [--messages 20000] [--replay 100000]; one JSON line a workload.
+A message goes to every group; jobs_s counts messages, not deliveries, and costs are per message published.
 """
 
-import argparse
-import asyncio
-import json
-import statistics
-import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-import psycopg
+from scripts.bench.evidence import Start, lost_and_doubled, percentiles, rate, read
+from scripts.bench.peers.messages import GROUP_STRIDE
+from scripts.bench.price import dollars_per_million
+from scripts.bench.programs import ProgramFailedError, Programs, wait_until
+from scripts.bench.results import Line
+from scripts.bench.workloads import Options, pinned
 
-from app.client import Message, publish_many
-from app.config import DatabaseSettings, Settings, SweeperSettings, WorkerSettings
-from app.database import migrate
-from app.database.embedded import running
-from app.database.engine import make_engine, make_session_factory
-from app.domains.topics.consumers import Consumer, Received, add_consumers
-from app.queue.kinds import Registry
-from workers.supervisor import Supervisor
-
-SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+RATE = 500.0
 BATCH = 500
-RATE = 500
-SECONDS = 10
+T1_SECONDS = 20.0
+T2_MESSAGES = 50_000
+T3_MESSAGES = 1_000_000
+PATIENCE = 300.0
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """A migrated server, gone afterwards."""
-    with TemporaryDirectory(prefix="tandem-bench-") as folder, running(Path(folder), settings=SERVER) as url:
-        migrate.upgrade(url, settings=DatabaseSettings())
-        yield url
+class Spending(Protocol):
+    """Reads what the system under measurement has used so far."""
+
+    def begin(self) -> None:
+        """Count from here."""
+
+    def per_message(self, messages: int) -> dict[str, float | None]:
+        """Used since then by the server, per message: statements, wal_bytes, server_cpu_us, disk_bytes."""
 
 
-def make(url: str, topic: str, groups: int) -> None:
-    """A topic with so many groups, filled."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT tandem.create_topic(%s)", (topic,))
-        for number in range(groups):
-            connection.execute("SELECT tandem.create_topic_group(%s, %s)", (topic, f"g{number}"))
-        connection.execute(
-            "SELECT tandem.fill_topic(id, 1000) FROM tandem.topic_fill WHERE finished_at IS NULL"
-        )
+@dataclass
+class TopicRun:
+    """One measurement under way. `pin_url` is a database whose snapshots can be held."""
+
+    programs: Programs
+    spending: Spending
+    options: Options
+    line: Line
+    pin_url: str | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def set_up(self, *, replay: bool = False) -> None:
+        """Make topic and groups."""
+        self.spec = {"groups": self.options.groups, "replay": replay}
+        self.programs.start("setup", **self.spec).finish(120)
+
+    def start_consumers(self) -> None:
+        """So many processes, each of which serves every group."""
+        self.programs.start_workers(self.options.workers, **self.spec)
+
+    def publish(self, messages: int, **spec: Any) -> dict[str, Any]:
+        """Flat out, a batch confirmed before the next."""
+        return self.programs.produce("bulk", jobs=messages, batch=BATCH, **self.spec, **spec)
+
+    def until_handled(self, messages: int) -> None:
+        """Wait until so many messages were handled by every group; `end` finds out a run that never gets there."""
+
+        def handled() -> bool:
+            self.programs.ensure_alive()
+            return self.programs.ran() >= messages * self.options.groups
+
+        wait_until(handled, self.options.seconds or PATIENCE)
+
+    def end(self) -> list[Start]:
+        """Stop the consumers, count costs, and check that every group got every message once."""
+        line = self.line
+        line.rss_mb = max(worker.rss_mb() for worker in self.programs.workers)
+        self.programs.stop_workers()
+        published = line.n = sum(int(facts["n"]) for facts in self.programs.produced)
+        starts = read(self.programs.records)
+        left = int(self.programs.start("remaining", **self.spec).finish(60)["remaining"])
+        line.lost, line.doubled = lost_and_doubled(starts, published * self.options.groups, 0)
+        self._count_cost(published)
+        line.detail |= {
+            "groups": self.options.groups,
+            "deliveries": len(starts),
+            "unacknowledged_at_end": left,
+        }
+        if line.lost or line.doubled or left:
+            line.void = f"{line.lost} lost, {line.doubled} doubled, {left} not acknowledged at the end"
+        return starts
+
+    def _count_cost(self, messages: int) -> None:
+        cost = self.spending.per_message(max(1, messages))
+        self.line.statements_per_job = cost.pop("statements")
+        self.line.wal_bytes_per_job = cost.pop("wal_bytes")
+        for command, name in (("produce", "producer"), ("work", "worker")):
+            cost[f"{name}_cpu_us"] = self.programs.cpu(command) / max(1, messages) * 1e6
+        cpu = sum(value or 0.0 for name, value in cost.items() if name.endswith("cpu_us"))
+        written = cost["disk_bytes"] if cost["disk_bytes"] is not None else self.line.wal_bytes_per_job
+        self.line.detail |= {f"{name}_per_job": value for name, value in cost.items()}
+        if written is not None:
+            self.line.detail["usd_per_million"] = dollars_per_million(cpu, written)
 
 
-@asynccontextmanager
-async def worker(url: str, consumers: list[Consumer]) -> AsyncIterator[None]:
-    """A worker in this process."""
-    queues = {one.queue: 1 for one in consumers}
-    settings = Settings(worker=WorkerSettings(queues=queues), sweeper=SweeperSettings())
-    engine = make_engine(url, name="handlers")
-    registry = Registry()
-    add_consumers(registry, consumers, make_session_factory(engine))
-    supervisor = Supervisor(settings, url, registry, engine=engine)
-    task = asyncio.create_task(supervisor.run())
-    await supervisor.started.wait()
-    try:
-        yield
-    finally:
-        supervisor.ask_to_stop()
-        await task
-
-
-def feed(url: str, topic: str, count: int) -> None:
-    """Publish flat out, a batch a transaction."""
-    with psycopg.connect(url) as connection:
-        for first in range(0, count, BATCH):
-            body = [Message({"n": n, "pad": "x" * 80}, key=f"k{n % 64}") for n in range(first, first + BATCH)]
-            publish_many(connection, topic, body)
-            connection.commit()
-
-
-def undone(url: str, topic: str) -> int:
-    """Deliveries of a topic that are not done."""
-    query = (
-        "SELECT (SELECT count(*) FROM tandem.job WHERE queue LIKE %(q)s) - (SELECT count(*) FROM tandem.done AS d"
-        " JOIN tandem.job AS j ON j.id = d.job_id WHERE j.queue LIKE %(q)s)"
+def t1(run: TopicRun) -> None:
+    """Publish to consume: one message a call at a steady rate, from just before the call to the group's handler."""
+    seconds, pace = run.options.seconds or T1_SECONDS, run.options.rate or RATE
+    run.set_up()
+    run.start_consumers()
+    time.sleep(1.0)  # it must have fallen asleep
+    run.spending.begin()
+    facts = run.programs.produce(
+        "paced", seconds=seconds, every=1 / pace, conns=run.options.conns, batch=BATCH, **run.spec
     )
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(query, {"q": f"topic.{topic}..%"}).fetchone()
-    assert row is not None  # noqa: S101
-    return int(row[0])
+    run.until_handled(facts["n"])
+    starts = run.end()
+    run.line.p50_ms, run.line.p95_ms, run.line.p99_ms = percentiles([one.waited_ms for one in starts])
+    run.line.jobs_s = facts["n"] / facts["seconds"]
 
 
-async def latency(url: str) -> dict[str, Any]:
-    """T1: publish at 500/s, one message a transaction; from just before the call to the handler's start."""
-    make(url, "t1", 1)
-    waits: list[float] = []
-
-    async def handle(received: Received[Any]) -> None:
-        waits.append(time.monotonic() - received.body["at"])
-
-    def produce() -> None:
-        with psycopg.connect(url) as connection:
-            start = time.monotonic()
-            for number in range(RATE * SECONDS):
-                time.sleep(max(0.0, start + number / RATE - time.monotonic()))
-                publish_many(connection, "t1", [Message({"at": time.monotonic()})])
-                connection.commit()
-
-    async with worker(url, [Consumer("t1", "g0", handle)]):
-        await asyncio.to_thread(produce)
-        while len(waits) < RATE * SECONDS:
-            await asyncio.sleep(0.05)
-    cut = statistics.quantiles(waits, n=100)
-    return {"workload": "T1", "rate": RATE, "n": len(waits)} | {
-        f"p{n}_ms": round(cut[n - 1] * 1000, 2) for n in (50, 95, 99)
-    }
+def t2(run: TopicRun) -> None:
+    """A publisher flat out beside the consumers: from the first publish to the last delivery to the last group."""
+    messages = run.options.jobs or T2_MESSAGES
+    run.set_up()
+    run.start_consumers()
+    run.spending.begin()
+    facts = run.publish(messages)
+    run.until_handled(messages)
+    starts = run.end()
+    run.line.jobs_s = _speed(starts, facts["began"], messages)
+    run.line.detail["published_s"] = messages / facts["seconds"]
+    if starts:
+        end = facts["began"] + facts["seconds"]
+        run.line.detail["deliveries_s_while_publishing"] = rate(starts, facts["began"], end)
 
 
-async def throughput(url: str, name: str, groups: int, count: int) -> dict[str, Any]:
-    """T2: publish flat out while one worker consumes; messages per second until every group is done."""
-    make(url, name, groups)
-    seen = 0
-
-    async def handle(_: Received[Any]) -> None:
-        nonlocal seen
-        seen += 1
-
-    async with worker(url, [Consumer(name, f"g{number}", handle) for number in range(groups)]):
-        started = time.monotonic()
-        await asyncio.to_thread(feed, url, name, count)
-        fed = time.monotonic() - started
-        while seen < count * groups:
-            await asyncio.sleep(0.01)
-        seconds = time.monotonic() - started
-    return {
-        "workload": "T2",
-        "groups": groups,
-        "n": count,
-        "published_s": round(count / fed),
-        "messages_s": round(count / seconds),
-        "deliveries_s": round(count * groups / seconds),
-        "lost": undone(url, name),
-    }
+def t3(run: TopicRun) -> None:
+    """Replay: a group is made at the beginning of a log that is full; from asking to the last delivery."""
+    messages = run.options.jobs or T3_MESSAGES
+    run.set_up(replay=True)
+    run.publish(messages)
+    run.spending.begin()
+    run.start_consumers()
+    asked = run.programs.workers[0].wait_for("replaying", 60)
+    run.until_handled(messages)
+    starts = run.end()
+    run.line.jobs_s = _speed(starts, asked, messages)
 
 
-def replay(url: str, count: int) -> dict[str, Any]:
-    """T3: deliver a log again to one group, in batches of 1,000."""
-    make(url, "t3", 0)
-    feed(url, "t3", count)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT tandem.create_topic_group('t3', 'g0', from_position => 0)")
-        started, delivered = time.monotonic(), 0
-        while row := connection.execute(
-            "SELECT tandem.fill_topic(id, 1000) FROM tandem.topic_fill WHERE finished_at IS NULL"
-        ).fetchone():
-            delivered += row[0] or 0
-        seconds = time.monotonic() - started
-    return {"workload": "T3", "n": count, "delivered": delivered, "messages_s": round(delivered / seconds)}
+def t4(run: TopicRun) -> None:
+    """T2 as it is, then again while another connection holds a snapshot, on the same topic by the same worker.
+
+    `ratio` is the second against the first; `jobs_s` the second.
+    """
+    if run.pin_url is None:
+        raise ProgramFailedError("there is no snapshot to hold")
+    messages = run.options.jobs or T2_MESSAGES
+    run.set_up()
+    run.start_consumers()
+    run.publish(messages // 10)  # what is cold at first must not count for the first half alone
+    run.until_handled(messages // 10)
+    run.spending.begin()
+    first = run.publish(messages, first=messages)
+    run.until_handled(messages // 10 + messages)
+    with pinned(run.pin_url):
+        second = run.publish(messages, first=2 * messages)
+        run.until_handled(messages // 10 + 2 * messages)
+    starts = run.end()
+    early = [one for one in starts if messages <= one.n % GROUP_STRIDE < 2 * messages]
+    late = [one for one in starts if one.n % GROUP_STRIDE >= 2 * messages]
+    free = _speed(early, first["began"], messages)
+    run.line.jobs_s = _speed(late, second["began"], messages)
+    run.line.detail["unpinned_jobs_s"] = free
+    if free and run.line.jobs_s:
+        run.line.ratio = run.line.jobs_s / free
 
 
-async def pinned(url: str, count: int) -> dict[str, Any]:
-    """T4: T2 with one group while another connection holds a snapshot that pins the horizon."""
-    stop, holding = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with psycopg.connect(url) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.execute("SELECT count(*) FROM tandem.topic")
-            holding.set()
-            stop.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    holding.wait()
-    try:
-        return await throughput(url, "t4", 1, count) | {"workload": "T4"}
-    finally:
-        stop.set()
-        thread.join()
+def _speed(starts: list[Start], since: float, messages: int) -> float | None:
+    return messages / (starts[-1].at - since) if starts and starts[-1].at > since else None
 
 
-def main() -> int:
-    """Run all four; one JSON line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--replay", type=int, default=100_000)
-    options = parser.parse_args()
-    with server() as url:
-        print(json.dumps(asyncio.run(latency(url))), flush=True)
-        for groups in (1, 4):
-            found = asyncio.run(throughput(url, f"t2x{groups}", groups, options.messages))
-            print(json.dumps(found), flush=True)
-        print(json.dumps(asyncio.run(pinned(url, options.messages))), flush=True)
-        print(json.dumps(replay(url, options.replay)), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+TOPIC_WORKLOADS: dict[str, Callable[[TopicRun], None]] = {"T1": t1, "T2": t2, "T3": t3, "T4": t4}

@@ -32,6 +32,7 @@ class Options:
     seconds: float | None = None
     rate: float | None = None
     variant: str | None = None
+    groups: int = 1
 
 
 @dataclass
@@ -174,7 +175,7 @@ def w6(run: Run, *, fail_every: int = 0, **spec: Any) -> None:
     seconds = run.options.seconds or 90.0
     run.programs.start_workers(run.options.workers, fail_every=fail_every)
     run.begin()
-    with _pinned(run.observer_url):
+    with pinned(run.observer_url):
         _flood(run, seconds, rate=run.options.rate or 10_000, **spec)
         run.line.backlog = run.unfinished()
         wait_until(lambda: run.unfinished() == 0, 10.0, every=0.5)
@@ -287,7 +288,7 @@ def _latencies(line: Line, starts: list[Start]) -> None:
 
 
 @contextmanager
-def _pinned(url: str) -> Iterator[None]:
+def pinned(url: str) -> Iterator[None]:
     """A snapshot that no vacuum gets past, for the length of a block."""
     with psycopg.connect(url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -71,7 +71,8 @@ def test_every_peer_is_declared_and_every_environment_locked() -> None:
     for name in catalogue.names():
         peer = catalogue.load(name)
         home = catalogue.HERE / name
-        assert (home / ("adapter.mjs" if peer.language == "node" else "adapter.py")).exists()
+        program = "topics" if peer.broker else "adapter"
+        assert (home / (f"{program}.mjs" if peer.language == "node" else f"{program}.py")).exists()
         if name not in catalogue.OURS:
             locked = (home / "requirements.txt").read_text()
             assert "--hash=sha256:" in locked

@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,15 @@ class Produced:
         say(n=n, began=self.began, seconds=now - self.began, cpu=time.process_time() - self.cpu)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Job number i is due at `began` + i * `every`."""
+
+    began: float
+    every: float
+    first: int
+
+
 async def produce(spec: dict[str, Any], open_client: Open) -> None:
     """Enqueue as `spec` says: mode single, bulk, paced or flood."""
     clients = [await open_client() for _ in range(spec.get("conns", 1))]
@@ -78,7 +88,11 @@ async def produce(spec: dict[str, Any], open_client: Open) -> None:
             await clients[0].many([payload(n) for n in range(start, stop)])
         produced.report(spec["jobs"])
     elif spec["mode"] == "paced":
-        produced.report(await _paced(clients[0], first, seconds, spec["every"]))
+        count, step = int(seconds / spec["every"]), len(clients)
+        turns = [range(place, count, step) for place in range(step)]
+        pace = Pace(time.time(), spec["every"], first)
+        await asyncio.gather(*(_paced(*one, pace) for one in zip(clients, turns, strict=True)))
+        produced.report(count)
     else:
         produced.report(await _flood(clients[0], first, seconds, spec["batch"], spec.get("rate")))
 
@@ -116,12 +130,10 @@ def produce_in_threads(spec: dict[str, Any], clients: list[SyncSingle]) -> None:
     produced.report(sum(done))
 
 
-async def _paced(client: Client, first: int, seconds: float, every: float) -> int:
-    began, count = time.time(), int(seconds / every)
-    for i in range(count):
-        await asyncio.sleep(max(0.0, began + i * every - time.time()))
-        await client.single(payload(first + i))
-    return count
+async def _paced(client: Client, turns: Iterable[int], pace: Pace) -> None:
+    for i in turns:
+        await asyncio.sleep(max(0.0, pace.began + i * pace.every - time.time()))
+        await client.single(payload(pace.first + i))
 
 
 async def _flood(client: Client, first: int, seconds: float, batch: int, rate: float | None) -> int:

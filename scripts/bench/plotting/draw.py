@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plot
 
+LATENCY = ("W4", "W8", "T1")
 Runs = Sequence[Mapping[str, Any]]
 
 
@@ -25,9 +26,9 @@ def main() -> None:
     lines = [line for line in lines if not line["void"]]
     _speed(
         place,
-        [one for one in lines if one["jobs_s"] is not None and one["workload"] not in ("W4", "W8", "W9")],
+        [one for one in lines if one["jobs_s"] is not None and one["workload"] not in (*LATENCY, "W9")],
     )
-    _latency(place, [one for one in lines if one["p95_ms"] is not None and one["workload"] in ("W4", "W8")])
+    _latency(place, [one for one in lines if one["p95_ms"] is not None and one["workload"] in LATENCY])
 
 
 def _speed(place: Path, lines: Runs) -> None:
@@ -56,14 +57,17 @@ def _latency(place: Path, lines: Runs) -> None:
 
 
 def _form(line: Mapping[str, Any]) -> str:
-    return f"{line['workload']} {line['workers']} workers {line['conns']} connections"
+    groups = f" {line['variant']}" if line["workload"].startswith("T") and line["variant"] else ""
+    return f"{line['workload']}{groups} {line['workers']} workers {line['conns']} connections"
 
 
 def _by_peer(lines: Runs, form: str, figure: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for one in lines:
         if _form(one) == form:
-            name = one["peer"] + (f" ({one['variant']})" if one["variant"] else "")
+            name = one["peer"] + (
+                f" ({one['variant']})" if one["variant"] and not one["workload"].startswith("T") else ""
+            )
             found.setdefault(name, []).append(one[figure])
     return found
 
