@@ -243,6 +243,8 @@ class TopicSettings(Group):
     """Long-term storage of the example's audit logs."""
     key_file: Path | None = None
     """Keys that encrypt payloads (docs/topics.md); the same file for API and workers."""
+    keys: SecretStr | None = None
+    """The same as the file's text, for programs that get their secrets in the environment; one of both."""
     sms_gateway: str | None = None
     push_gateway: str | None = None
     webhook_secret: SecretStr = SecretStr("whsec_" + "dGFuZGVtIHdvcmtlZCBleGFtcGxlIG9ubHku")

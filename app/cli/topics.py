@@ -140,7 +140,8 @@ def publish(
         body = json.loads(message)
     except ValueError:
         raise typer.BadParameter("the message is not JSON") from None
-    sealed = load_keyring(load_settings().topics.key_file).seal(topic, body, dedup_key)
+    keys = load_settings().topics
+    sealed = load_keyring(keys.key_file, keys.keys).seal(topic, body, dedup_key)
     one = Message(sealed, key, message_headers({}), None, dedup_key)
     [made] = ask(lambda connection: service.publish(connection, topic, [one], actor=operator()))
     facts = {"message_id": str(made.message_id), "position": made.position, "created": made.created}

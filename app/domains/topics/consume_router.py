@@ -39,7 +39,7 @@ async def consume(
     """Up to `most` messages under a lease; waits up to `wait_seconds` for the first one."""
     body = validate(schemas.Consume, await read_json(request, limit=BODY_LIMIT))
     await gate.enter(topic)
-    ring = load_keyring(settings.topics.key_file)
+    ring = load_keyring(settings.topics.key_file, settings.topics.keys)
     until, pause = monotonic() + body.wait_seconds, FIRST_PAUSE
     while True:
         async with access.write_at_once() as connection:

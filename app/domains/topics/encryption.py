@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
 
 from app.client.encoding import encode_json
 from app.client.job import PAYLOAD_LIMIT_BYTES
@@ -68,12 +69,17 @@ class Keyring:
 
 
 @lru_cache(maxsize=4)
-def load_keyring(file: Path | None) -> Keyring:
-    """The keys of a JSON file {topic: {"current": id, "keys": {id: base64 of 32 bytes}}}. Raises ConfigurationError."""
-    if file is None:
+def load_keyring(file: Path | None, text: SecretStr | None = None) -> Keyring:
+    """The keys of JSON in a file or as text: {topic: {"current": id, "keys": {id: base64 of 32 bytes}}}.
+
+    Raises ConfigurationError for what does not fit, and for both at once.
+    """
+    if file is None and text is None:
         return Keyring()
+    if file is not None and text is not None:
+        raise ConfigurationError("invalid-keys", "set either TANDEM_TOPICS__KEY_FILE or TANDEM_TOPICS__KEYS")
     try:
-        told = json.loads(file.read_text())
+        told = json.loads(text.get_secret_value() if text else file.read_text() if file else "{}")
         keys = {
             topic: {name: base64.b64decode(text, validate=True) for name, text in one["keys"].items()}
             for topic, one in told.items()
@@ -81,7 +87,7 @@ def load_keyring(file: Path | None) -> Keyring:
         current = {topic: str(one["current"]) for topic, one in told.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
-            "invalid-keys", f"the key file of topics does not fit: {type(error).__name__}"
+            "invalid-keys", f"the keys of topics do not fit: {type(error).__name__}"
         ) from None
     for topic, name in current.items():
         if name not in keys[topic] or any(len(key) != KEY_BYTES for key in keys[topic].values()):

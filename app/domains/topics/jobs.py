@@ -18,7 +18,7 @@ def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], 
     """Add the example's consumers, if it is on. Own ones come through `add_consumers` in an own registry."""
     if settings.topics.example:
         made = example.consumers(settings.topics, settings.notifications)
-        add_consumers(registry, made, sessions, load_keyring(settings.topics.key_file))
+        add_consumers(registry, made, sessions, load_keyring(settings.topics.key_file, settings.topics.keys))
 
 
 def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:

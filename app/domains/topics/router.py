@@ -54,7 +54,7 @@ async def publish(
     await gate.enter(body.topic)
     identity = _idempotency_key(request)
     message = Message(
-        load_keyring(settings.topics.key_file).seal(body.topic, body.message, identity),
+        load_keyring(settings.topics.key_file, settings.topics.keys).seal(body.topic, body.message, identity),
         key=body.key,
         headers=message_headers(_trace(request)),
         dedup_key=identity,
@@ -172,7 +172,10 @@ async def publish_batch(
     """Up to 1,000, all or none of them."""
     body = validate(schemas.PublishBatch, await read_json(request, limit=BODY_LIMIT))
     await gate.enter(topic)
-    headers, ring = message_headers(_trace(request)), load_keyring(settings.topics.key_file)
+    headers, ring = (
+        message_headers(_trace(request)),
+        load_keyring(settings.topics.key_file, settings.topics.keys),
+    )
     messages = [
         Message(
             ring.seal(topic, one.message, one.dedup_key or (str(one.message_id) if one.message_id else None)),

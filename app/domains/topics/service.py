@@ -246,20 +246,21 @@ async def replay(
 ) -> dict[str, Any]:
     """Deliver again from a place on, to this group alone; the sweeper carries it out, in batches.
 
-    With `keep_waiting` false, what waits is dropped first (a seek): that runs in batches, so a call that breaks off
-    half-way has dropped a part and replayed nothing, and is repeated.
+    With `keep_waiting` false (a seek) what waits is dropped in the transaction that asks for the replay: all of it or
+    nothing, so a call that breaks off is simply repeated. What runs goes on.
     """
     skipped = 0
     first = await position_of(connection, group["topic"], start)
-    while not keep_waiting:
-        gone = await repository.skip_waiting(
-            connection, group["queue"], most=SKIP_BATCH, reason=f"seek to {first} by {actor}"
-        )
-        skipped += gone
-        if not gone:
-            break
     reason = "replay" if keep_waiting else "seek"
     async with connection.transaction():
+        while not keep_waiting:
+            gone = await repository.skip_waiting(
+                connection, group["queue"], most=SKIP_BATCH, reason=f"seek to {first} by {actor}"
+            )
+            skipped += gone
+            if gone < SKIP_BATCH:
+                break
+        # Asked for last: its snapshot sees every message whose delivery was dropped.
         fill = await repository.request_fill(
             connection, group["topic"], group["group_name"], reason=reason, first=first, last=last, by=actor
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from app.client import publish
-from app.config import Settings, TopicSettings
+from app.config import Settings, TopicSettings, load_settings
 from app.domains.topics.encryption import SEALED, Keyring, load_keyring
 from app.errors import ConfigurationError
 from app.queue.retry import HandlerError
@@ -103,3 +104,19 @@ def test_an_encrypted_topic_takes_nothing_plain(db_url: str) -> None:
         connection.rollback()
         publish(connection, TOPIC, ring().seal(TOPIC, {"n": 1}))
     assert topics.deliveries(db_url).total() == 1
+
+
+def test_keys_come_from_the_environment_too_but_not_from_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps({TOPIC: {"current": "a", "keys": {"a": base64.b64encode(b"k" * 32).decode()}}})
+    monkeypatch.setenv("TANDEM_TOPICS__KEYS", text)
+    told = load_settings().topics
+    ring = load_keyring(told.key_file, told.keys)
+    assert ring.unseal(TOPIC, ring.seal(TOPIC, {"n": 1})) == {"n": 1}
+    assert ring.seal(TOPIC, {"n": 1}) != {"n": 1}
+    assert "kkkk" not in repr(told) and text not in repr(told)
+    with pytest.raises(ConfigurationError, match="either"):
+        load_keyring(tmp_path / "keys.json", told.keys)
+    with pytest.raises(ConfigurationError, match="fit"):
+        load_keyring(None, SecretStr("{"))

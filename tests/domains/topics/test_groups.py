@@ -3,11 +3,16 @@
 import random
 import threading
 import time
+from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
 
 from app.client import publish
+from app.database.connect import connect
+from app.domains.topics import consuming, repository, service
+from app.domains.topics.schemas import Where
 from tests.support import topics
 from tests.support.topics import GROUP, TOPIC
 
@@ -115,3 +120,30 @@ def test_no_message_is_skipped_or_doubled_by_random_commit_delays(db_url: str, s
     everything = dict.fromkeys(published, 1)
     for group in [GROUP, *(f"g{number}" for number in range(5))]:
         assert topics.deliveries(db_url, group) == everything, group
+
+
+async def test_a_seek_that_breaks_off_has_dropped_nothing(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics.make_topic(db_url)
+    topics.publish(db_url, 7)
+    monkeypatch.setattr(service, "SKIP_BATCH", 3)
+    waiting = "SELECT count(*) AS n FROM tandem.ready"
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("killed here")
+
+    async with await connect(db_url, name="test") as connection:
+        group = await consuming.find_group(connection, TOPIC, GROUP)
+        seek = partial(
+            service.replay, connection, group, Where(at="beginning"), last=None, keep_waiting=False, actor="a"
+        )
+        with monkeypatch.context() as broken:
+            broken.setattr(repository, "request_fill", fail)
+            with pytest.raises(ConnectionError):
+                await seek()
+        assert topics.rows(db_url, waiting)[0].n == 7
+        assert (await seek())["skipped"] == 7
+        assert topics.rows(db_url, waiting)[0].n == 0
+    topics.fill_all(db_url)
+    assert topics.rows(db_url, waiting)[0].n == 7
