@@ -63,14 +63,15 @@ CREATE FUNCTION tandem.admit_jobs(queue_name text, want integer, worker uuid, to
 #variable_conflict use_column
 DECLARE
     q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
+    ends tandem.touch[];
 BEGIN
     IF cardinality(job_ids) > 0 THEN
-        finished := tandem.finish_leases(job_ids, tokens, ran_ms, results, ttls);
+        SELECT f.finished, f.ends INTO finished, ends FROM tandem.finish_leases(queue_name, job_ids, tokens, ran_ms, results, ttls) AS f;
     END IF;
     SELECT m.* INTO q FROM tandem.queue AS m WHERE m.name = queue_name AND m.managed AND m.paused_at IS NULL AND want > 0 FOR NO KEY UPDATE;
     IF FOUND THEN
         now := tandem.clock();
-        st := tandem.open_admission(q, now, thorough);
+        st := tandem.open_admission(q, now, thorough, ends);
         FOR pass IN 1..5 LOOP
             room := tandem.count_room(q, st);
             st.slot_floor := room.slot_floor;
@@ -82,6 +83,8 @@ BEGIN
         END LOOP;
         due := tandem.close_admission(q, st, now, cardinality(ids) >= want);
     ELSIF cardinality(finished) > 0 THEN
+        INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+        SELECT e.queue, e.partition_key, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e;
         PERFORM tandem.wake(ARRAY[tandem.wake_lane(queue_name)]);  -- the caller takes no more: let others use what it freed
     END IF;
     RETURN NEXT;
@@ -317,7 +320,7 @@ WITH open AS MATERIALIZED (
     SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, j.kind,
            a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
-    LEFT JOIN tandem.job AS j ON kinds IS NOT NULL AND j.id = b.job_id
+    LEFT JOIN tandem.job AS j ON j.id = CASE WHEN kinds IS NOT NULL THEN b.job_id END
 ), ranked AS (
     SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
            o.key_room, count(o.job_id) FILTER (WHERE o.misplaced IS NOT TRUE) OVER (PARTITION BY o.partition_key
@@ -987,12 +990,28 @@ FROM (SELECT ARRAY(
     FROM unnest(floors, firsts) WITH ORDINALITY AS l(floor, first, nth)) AS heads OFFSET 0) AS h
 $$;
 
-CREATE FUNCTION tandem.finish_leases(job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[]) RETURNS bigint[]
+CREATE TABLE tandem.touch (
+    queue text NOT NULL COLLATE pg_catalog."C",
+    pos bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
+    partition_key text NOT NULL COLLATE pg_catalog."C",
+    band smallint,
+    first bigint,
+    ended integer DEFAULT 0 NOT NULL,
+    ran_ms double precision DEFAULT 0 NOT NULL,
+    charged_ms double precision DEFAULT 0 NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.touch IS 'Says to admission: look at this key. One row per key and transaction that adds to blocked or ends a lease';
+
+COMMENT ON COLUMN tandem.touch.first IS 'the lowest blocked.pos that came, in `band`';
+
+COMMENT ON COLUMN tandem.touch.ended IS 'leases that ended after ran_ms, of which charged_ms had been charged when they were admitted';
+
+CREATE FUNCTION tandem.finish_leases(heard_by text, job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[], OUT finished bigint[], OUT ends tandem.touch[]) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-DECLARE
-    finished bigint[];
 BEGIN
     WITH input AS MATERIALIZED (
         SELECT u.job_id, u.token, u.ran_ms, u.result, u.ttl
@@ -1001,10 +1020,12 @@ BEGIN
         DELETE FROM tandem.lease AS l USING input AS i
         WHERE l.job_id = i.job_id AND l.token = i.token
         RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
+    ), by_key AS (
+        SELECT g.queue, coalesce(g.partition_key, '') AS partition_key, count(*) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged
+        FROM gone AS g WHERE g.slot IS NOT NULL GROUP BY 1, 2
     ), told AS (
         INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
-        SELECT g.queue, coalesce(g.partition_key, ''), count(*), sum(g.ran_ms), sum(g.charged_ms)
-        FROM gone AS g WHERE g.slot IS NOT NULL GROUP BY 1, 2
+        SELECT k.queue, k.partition_key, k.ended, k.ran, k.charged FROM by_key AS k WHERE k.queue IS DISTINCT FROM heard_by
     ), closed AS (
         INSERT INTO tandem.done (job_id, token, worker, started_at, finished_at, attempt, outcome, result, result_expires_at)
         SELECT g.job_id, g.token, g.worker, c.at - g.ran_ms * interval '1 ms', c.at, g.attempt, 'SUCCEEDED', g.result::jsonb,
@@ -1012,8 +1033,10 @@ BEGIN
         FROM gone AS g CROSS JOIN clock AS c
         RETURNING job_id
     )
-    SELECT coalesce(array_agg(c.job_id), '{}') INTO finished FROM closed AS c;
-    RETURN finished;
+    SELECT (SELECT coalesce(array_agg(c.job_id), '{}') FROM closed AS c),
+           (SELECT array_agg(ROW(k.queue, 0, k.partition_key, NULL, NULL, k.ended, k.ran, k.charged)::tandem.touch)
+            FROM by_key AS k WHERE k.queue = heard_by)
+    INTO finished, ends;
 END
 $$;
 
@@ -1066,50 +1089,49 @@ FROM (SELECT 1) AS one LEFT JOIN LATERAL (
       AND b.pos = heads[1]) AS h ON true
 $$;
 
-CREATE FUNCTION tandem.hear_touches(q tandem.queue, st tandem.admission, at timestamp with time zone, thorough boolean, limited text[]) RETURNS tandem.admission
+CREATE FUNCTION tandem.hear_touches(q tandem.queue, st tandem.admission, at timestamp with time zone, thorough boolean, ends tandem.touch[], limited text[]) RETURNS tandem.admission
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
     probes boolean := thorough OR at - st.probed_at > interval '0.2 s' OR st.probed_at > at;
-    start bigint := CASE WHEN probes THEN coalesce((SELECT max(f.floor) FROM tandem.lane_floor AS f
-                                                    WHERE f.queue = q.name AND f.priority = -1), 0) ELSE st.heard END;
+    start bigint := CASE WHEN NOT probes THEN st.heard ELSE coalesce((
+        SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = q.name AND f.priority = -1), 0) END;
     lanes text[] := ARRAY(SELECT DISTINCT s FROM unnest(st.shelves || ''::text) AS s WHERE NOT q.ordered OR s = '');
-    said record;
+    said record; nothing CONSTANT bigint[] := array_fill(NULL::bigint, '{10}'); sample CONSTANT integer := 4; little_ms CONSTANT integer := 20;
 BEGIN
     WITH gone AS (
-        DELETE FROM tandem.touch AS t
-        USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
-        WHERE t.ctid = f.tid
-        RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
+        DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
+        WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged,
-               bool_or(g.first IS NULL) AS asks, tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) AS firsts
-        FROM gone AS g GROUP BY g.partition_key
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks,
+               CASE WHEN max(g.first) IS NOT NULL THEN tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) ELSE nothing END AS firsts,
+               bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
+        FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL
+              SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
     ), turns AS (
-        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight
+        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight,
+               CASE WHEN k.is_little AND t.eligible THEN sample ELSE 1 END AS times
         FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
-        LEFT JOIN LATERAL (
-            SELECT t.vtime, t.mean_ms, t.tat, t.floors FROM tandem.turn AS t
+        LEFT JOIN LATERAL (SELECT t.vtime, t.mean_ms, t.tat, t.floors, t.eligible FROM tandem.turn AS t
             WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
         LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
-        WHERE k.asks OR t.floors IS NULL OR NOT tandem.covers(t.floors, k.firsts)
+        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND t.eligible) IS NOT TRUE) OR NOT tandem.covers(t.floors, k.firsts)
     )
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
-               t.vtime, CASE WHEN t.floors <> array_fill(NULL::bigint, '{10}') THEN st.clock_ms - 5000 ELSE st.clock_ms END,
-               (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
-           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.ran, t.ended)) AS means, array_agg(t.tat) AS tats,
-           array_agg(t.firsts) AS firsts,  -- for all lanes: the sweep may remind of a job in the lane of its kind
-           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard,
-           (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
-    INTO said FROM turns AS t;
+               t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END,
+               t.times * (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
+           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.times * t.ran, t.times * t.ended)) AS means, array_agg(t.tat) AS tats,
+           CASE WHEN bool_or(t.firsts <> nothing) THEN array_agg(t.firsts) END AS firsts,  -- for all lanes: the sweep may remind of a kind's
+           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard, (SELECT sum(k.ran) FROM by_key AS k) AS ran,
+           (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended INTO said FROM turns AS t;
     st.heard := greatest(st.heard, said.last + 1);
     st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
     st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
-    IF said.keys IS NULL THEN
-        RETURN st;
+    IF said.keys IS NOT NULL THEN
+        st := tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
     END IF;
-    RETURN tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
+    RETURN st;
 END
 $$;
 
@@ -1490,7 +1512,7 @@ CREATE FUNCTION tandem.next_vtime(own double precision, least_one double precisi
     LANGUAGE sql IMMUTABLE
     RETURN GREATEST((COALESCE(own, least_one) + COALESCE(added, (0)::double precision)), least_one);
 
-CREATE FUNCTION tandem.open_admission(q tandem.queue, now timestamp with time zone, thorough boolean) RETURNS tandem.admission
+CREATE FUNCTION tandem.open_admission(q tandem.queue, now timestamp with time zone, thorough boolean, ends tandem.touch[]) RETURNS tandem.admission
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -1504,7 +1526,7 @@ BEGIN
         INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
         VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}') RETURNING * INTO st;
     END IF;
-    st := tandem.hear_touches(q, st, now, thorough, limited);
+    st := tandem.hear_touches(q, st, now, thorough, ends, limited);
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean_ms) AS means,
            array_agg(t.tat) AS tats, count(*) AS keys_due, max(t.due_at) AS last
     INTO due FROM (SELECT o.partition_key, o.lane, o.vtime, o.mean_ms, o.tat, o.due_at FROM tandem.turn AS o
@@ -3273,24 +3295,6 @@ CREATE TABLE tandem.topic_loss (
 );
 
 COMMENT ON TABLE tandem.topic_loss IS 'Messages that retention dropped before a group had handled them (topic.drop_unread)';
-
-CREATE TABLE tandem.touch (
-    queue text NOT NULL COLLATE pg_catalog."C",
-    pos bigint DEFAULT nextval('tandem.ready_position'::regclass) NOT NULL,
-    partition_key text NOT NULL COLLATE pg_catalog."C",
-    band smallint,
-    first bigint,
-    ended integer DEFAULT 0 NOT NULL,
-    ran_ms double precision DEFAULT 0 NOT NULL,
-    charged_ms double precision DEFAULT 0 NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE tandem.touch IS 'Says to admission: look at this key. One row per key and transaction that adds to blocked or ends a lease';
-
-COMMENT ON COLUMN tandem.touch.first IS 'the lowest blocked.pos that came, in `band`';
-
-COMMENT ON COLUMN tandem.touch.ended IS 'leases that ended after ran_ms, of which charged_ms had been charged when they were admitted';
 
 CREATE TABLE tandem.turn (
     queue text NOT NULL COLLATE pg_catalog."C",

@@ -14,14 +14,15 @@ AS $$
 #variable_conflict use_column
 DECLARE
     q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
+    ends tandem.touch[];
 BEGIN
     IF cardinality(job_ids) > 0 THEN
-        finished := tandem.finish_leases(job_ids, tokens, ran_ms, results, ttls);
+        SELECT f.finished, f.ends INTO finished, ends FROM tandem.finish_leases(queue_name, job_ids, tokens, ran_ms, results, ttls) AS f;
     END IF;
     SELECT m.* INTO q FROM tandem.queue AS m WHERE m.name = queue_name AND m.managed AND m.paused_at IS NULL AND want > 0 FOR NO KEY UPDATE;
     IF FOUND THEN
         now := tandem.clock();
-        st := tandem.open_admission(q, now, thorough);
+        st := tandem.open_admission(q, now, thorough, ends);
         FOR pass IN 1..5 LOOP
             room := tandem.count_room(q, st);
             st.slot_floor := room.slot_floor;
@@ -33,6 +34,8 @@ BEGIN
         END LOOP;
         due := tandem.close_admission(q, st, now, cardinality(ids) >= want);
     ELSIF cardinality(finished) > 0 THEN
+        INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
+        SELECT e.queue, e.partition_key, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e;
         PERFORM tandem.wake(ARRAY[tandem.wake_lane(queue_name)]);  -- the caller takes no more: let others use what it freed
     END IF;
     RETURN NEXT;

@@ -23,7 +23,7 @@ WITH open AS MATERIALIZED (
     SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, j.kind,
            a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
-    LEFT JOIN tandem.job AS j ON kinds IS NOT NULL AND j.id = b.job_id
+    LEFT JOIN tandem.job AS j ON j.id = CASE WHEN kinds IS NOT NULL THEN b.job_id END
 ), ranked AS (
     SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
            o.key_room, count(o.job_id) FILTER (WHERE o.misplaced IS NOT TRUE) OVER (PARTITION BY o.partition_key

@@ -1,50 +1,50 @@
--- tandem.hear_touches(...): takes in what producers and finishers said since, charges run time, and places the turns of the
--- keys that changed. Internal to admission, under the queue's lock. Touches that were committed late lie between the safe
--- floor and what was heard already: they are looked for every 0.2 s, and by whoever is about to sleep (`thorough`).
+-- tandem.hear_touches(...): takes in what producers and finishers said since (`ends`: what nobody wrote down), charges run time,
+-- and places the turns of keys that changed. Internal to admission, under the queue's lock. Late commits, between the safe floor
+-- and what was heard, are looked for every 0.2 s and by whoever is about to sleep (`thorough`). A key that may go on learns only
+-- of a charge from jobs that ended: where that is little, one of four is written, and stands for four.
 CREATE OR REPLACE FUNCTION tandem.hear_touches(
-    q tandem.queue, st tandem.admission, at timestamptz, thorough boolean, limited text[]
+    q tandem.queue, st tandem.admission, at timestamptz, thorough boolean, ends tandem.touch[], limited text[]
 ) RETURNS tandem.admission
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     probes boolean := thorough OR at - st.probed_at > interval '0.2 s' OR st.probed_at > at;
-    start bigint := CASE WHEN probes THEN coalesce((SELECT max(f.floor) FROM tandem.lane_floor AS f
-                                                    WHERE f.queue = q.name AND f.priority = -1), 0) ELSE st.heard END;
+    start bigint := CASE WHEN NOT probes THEN st.heard ELSE coalesce((
+        SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = q.name AND f.priority = -1), 0) END;
     lanes text[] := ARRAY(SELECT DISTINCT s FROM unnest(st.shelves || ''::text) AS s WHERE NOT q.ordered OR s = '');
-    said record;
+    said record; nothing CONSTANT bigint[] := array_fill(NULL::bigint, '{10}'); sample CONSTANT integer := 4; little_ms CONSTANT integer := 20;
 BEGIN
     WITH gone AS (
-        DELETE FROM tandem.touch AS t
-        USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
-        WHERE t.ctid = f.tid
-        RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
+        DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
+        WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged,
-               bool_or(g.first IS NULL) AS asks, tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) AS firsts
-        FROM gone AS g GROUP BY g.partition_key
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks,
+               CASE WHEN max(g.first) IS NOT NULL THEN tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) ELSE nothing END AS firsts,
+               bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
+        FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL
+              SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
     ), turns AS (
-        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight
+        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight,
+               CASE WHEN k.is_little AND t.eligible THEN sample ELSE 1 END AS times
         FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
-        LEFT JOIN LATERAL (
-            SELECT t.vtime, t.mean_ms, t.tat, t.floors FROM tandem.turn AS t
+        LEFT JOIN LATERAL (SELECT t.vtime, t.mean_ms, t.tat, t.floors, t.eligible FROM tandem.turn AS t
             WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
         LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
-        WHERE k.asks OR t.floors IS NULL OR NOT tandem.covers(t.floors, k.firsts)
+        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND t.eligible) IS NOT TRUE) OR NOT tandem.covers(t.floors, k.firsts)
     )
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
-               t.vtime, CASE WHEN t.floors <> array_fill(NULL::bigint, '{10}') THEN st.clock_ms - 5000 ELSE st.clock_ms END,
-               (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
-           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.ran, t.ended)) AS means, array_agg(t.tat) AS tats,
-           array_agg(t.firsts) AS firsts,  -- for all lanes: the sweep may remind of a job in the lane of its kind
-           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard,
-           (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
-    INTO said FROM turns AS t;
+               t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END,
+               t.times * (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
+           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.times * t.ran, t.times * t.ended)) AS means, array_agg(t.tat) AS tats,
+           CASE WHEN bool_or(t.firsts <> nothing) THEN array_agg(t.firsts) END AS firsts,  -- for all lanes: the sweep may remind of a kind's
+           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard, (SELECT sum(k.ran) FROM by_key AS k) AS ran,
+           (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended INTO said FROM turns AS t;
     st.heard := greatest(st.heard, said.last + 1);
     st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
     st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
-    IF said.keys IS NULL THEN
-        RETURN st;
+    IF said.keys IS NOT NULL THEN
+        st := tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
     END IF;
-    RETURN tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
+    RETURN st;
 END
 $$;

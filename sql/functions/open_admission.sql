@@ -1,6 +1,7 @@
--- tandem.open_admission(queue, now, thorough): the state of a queue's admission (a first one where it has none), with all that
--- was said since taken in and the keys whose time has come placed again. Internal, under the queue's lock.
-CREATE OR REPLACE FUNCTION tandem.open_admission(q tandem.queue, now timestamptz, thorough boolean) RETURNS tandem.admission
+-- tandem.open_admission(queue, now, thorough, ends): the state of a queue's admission (a first one where it has none), with all
+-- that was said since, and what the caller has ended, taken in and the keys whose time has come placed again. Internal,
+-- under the queue's lock.
+CREATE OR REPLACE FUNCTION tandem.open_admission(q tandem.queue, now timestamptz, thorough boolean, ends tandem.touch[]) RETURNS tandem.admission
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -13,7 +14,7 @@ BEGIN
         INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
         VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}') RETURNING * INTO st;
     END IF;
-    st := tandem.hear_touches(q, st, now, thorough, limited);
+    st := tandem.hear_touches(q, st, now, thorough, ends, limited);
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean_ms) AS means,
            array_agg(t.tat) AS tats, count(*) AS keys_due, max(t.due_at) AS last
     INTO due FROM (SELECT o.partition_key, o.lane, o.vtime, o.mean_ms, o.tat, o.due_at FROM tandem.turn AS o
