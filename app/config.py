@@ -212,7 +212,7 @@ class CustomerSettings(Group):
     health_every_seconds: Seconds = 300.0
     """How often each workflow gets a canary job; it is unhealthy when twice that has passed without an answer."""
     operator_email: str | None = None
-    """Who hears of errors of class auth and of dead letters, beside the customer."""
+    """Who hears of workflows' jobs that fail with class auth, at once, beside the customer; needs `smtp_host`."""
 
 
 class NotificationSettings(Group):

@@ -20,8 +20,16 @@ LONGEST_SECONDS: Final = 600.0
 """A stream ends after this; an EventSource connects again by itself."""
 ENDED: Final = ("SUCCEEDED", "DEAD", "CANCELLED")
 SHOWN: Final = ("job_id", "status", "attempt", "progress_percent", "progress_stage", "error_class", "reason")
+_EVENT: Final = {
+    "type": "object",
+    "properties": {"event": {"enum": ["job", "end"]}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "Events, each of this form; `data` is a JSON object",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
 }
 
 

@@ -49,13 +49,14 @@ def operation_id(route: APIRoute) -> str:
     return route.name if route.path.startswith(("/v1/", "/health/")) else f"{route.name}_at_old_address"
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that may answer these problems."""
-    return {status: _problem(status) for status in statuses}
+def problems(*statuses: int, model: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that may answer these problems; `model` is what they look like there."""
+    _bodies.add(model)
+    return {status: _problem(status, model) for status in statuses}
 
 
-def _problem(status: int) -> dict[str, Any]:
-    schema = {"$ref": _REFERENCE.format(model=Problem.__name__)}
+def _problem(status: int, model: type[Problem]) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
     told: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": schema}},
@@ -117,7 +118,7 @@ def _complete(operation: dict[str, Any], permission: str) -> None:
 
 
 def _schemas() -> Mapping[str, Any]:
-    models: list[type[BaseModel]] = [Problem, *sorted(_bodies, key=lambda model: model.__name__)]
+    models: list[type[BaseModel]] = [*sorted(_bodies, key=lambda model: model.__name__)]
     _, document = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
     definitions: Mapping[str, Any] = document.get("$defs", {})
     return definitions

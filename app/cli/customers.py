@@ -139,7 +139,7 @@ def invoice(
         terms = await administration.read_customer(connection, customer)
         if issue:
             async with connection.transaction():
-                found = await billing.issue_invoice(connection, customer, wanted)
+                found = await billing.issue_invoice(connection, customer, wanted, actor=operator())
         else:
             found = await billing.preview_invoice(connection, customer, wanted)
         return found, billing.render_invoice(found, terms.customer.language)

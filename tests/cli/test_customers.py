@@ -99,6 +99,10 @@ def test_an_invoice_is_issued_once_and_stays(database: str) -> None:
     assert first["total"] == "29.00"
     write(database, "UPDATE customers SET name = 'Another'")
     assert facts("customers", "invoice", "ann", row.m, "--issue") == first
+    issued = [
+        one for one in facts("customers", "audit", "ann")["changes"] if one["action"] == "invoice.issue"
+    ]
+    assert [one["after"]["total"] for one in issued] == ["29.00"], "audited once, by whoever issued it"
     assert facts("customers", "invoice", "ann", row.m) == first
 
 

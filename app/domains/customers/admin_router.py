@@ -159,11 +159,13 @@ async def get_customer_usage(customer_id: CustomerId, access: AccessDep) -> dict
     dependencies=_WRITE,
     responses=_SHOWN,
 )
-async def issue_invoice(customer_id: CustomerId, month: str, access: AccessDep) -> Invoice:
+async def issue_invoice(
+    customer_id: CustomerId, month: str, principal: PrincipalDep, access: AccessDep
+) -> Invoice:
     """Once its month is over: it gets a number and stays as it is. Safe to repeat."""
     wanted = billing.read_month(month)
     async with access.write_at_once() as connection, connection.transaction():
-        return await billing.issue_invoice(connection, customer_id, wanted)
+        return await billing.issue_invoice(connection, customer_id, wanted, actor=principal.subject)
 
 
 @router.get("/v1/tiers", summary="The tier table", dependencies=_READ, responses=problems(503))

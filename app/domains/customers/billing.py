@@ -47,15 +47,16 @@ async def preview_invoice(connection: Connection, customer_id: str, month: date)
     return await _compute(connection, terms.customer, month)
 
 
-async def issue_invoice(connection: Connection, customer_id: str, month: date) -> Invoice:
-    """The invoice with its number: made now, or as it was issued before. In the caller's transaction.
+async def issue_invoice(connection: Connection, customer_id: str, month: date, *, actor: str) -> Invoice:
+    """The invoice with its number: made now and audited, or as it was issued before. In the caller's transaction.
 
     Raises NotFound, and Conflict (month-not-over) until an hour after the month's end in the customer's time zone.
     """
     terms = await repository.lock_terms(connection, customer_id)
     if terms is None:
         raise unknown_customer(customer_id)
-    if await repository.read_invoice(connection, customer_id, month) is None:
+    fresh = await repository.read_invoice(connection, customer_id, month) is None
+    if fresh:
         if not await repository.is_month_over(
             connection, month, time_zone=terms.customer.time_zone, grace=GRACE_SECONDS
         ):
@@ -63,7 +64,13 @@ async def issue_invoice(connection: Connection, customer_id: str, month: date) -
                 "month-not-over", f"{month:%Y-%m} is not over yet for this customer: look at a preview"
             )
         await repository.add_invoice(connection, await _compute(connection, terms.customer, month))
-    return await preview_invoice(connection, customer_id, month)
+    invoice = await preview_invoice(connection, customer_id, month)
+    if fresh:
+        told = {name: str(getattr(invoice, name)) for name in ("number", "month", "total", "currency")}
+        await repository.audit_change(
+            connection, actor=actor, action="invoice.issue", target=customer_id, after=told
+        )
+    return invoice
 
 
 async def _compute(connection: Connection, customer: Customer, month: date) -> Invoice:

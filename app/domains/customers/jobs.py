@@ -13,7 +13,7 @@ from app.api.ids import uuid7
 from app.config import Settings
 from app.context import bind
 from app.database.deadline import BoundedAsyncConnection
-from app.domains.customers import health, notices, repository
+from app.domains.customers import health, notices, operators, repository, upkeep
 from app.domains.customers.facts import TryEnded, WorkflowStarted
 from app.domains.customers.health import QUEUE
 from app.domains.customers.priority import Factors
@@ -33,8 +33,7 @@ TELL_AT: Final[Mapping[str, int]] = {
     "auth": 1,
 }
 """After which failure of these classes the customer hears of it (product page, section 3, point 6)."""
-HISTORY_DAYS: Final = 30
-MOST_CUSTOMERS: Final = 100_000
+SENDING_DELAYS: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 10800.0)
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 _log = logging.getLogger(__name__)
 
@@ -105,6 +104,7 @@ def register(
         every=settings.customers.recalculate_every_seconds,
     )
     seconds = settings.customers.job_seconds
+    hook = partial(follow, alerts=settings.customers.operator_email is not None)
     for workflow in workflows.values():
         registry.add(
             Kind(
@@ -113,7 +113,7 @@ def register(
                 payload=CustomerJob,
                 timeout=seconds,
                 retry=Retrying(),  # the classes' own: 3 x 2^n s, 5 x 30 s, none, 3 x 5^n s
-                hook=follow,
+                hook=hook,
             )
         )
     registry.add(
@@ -122,10 +122,17 @@ def register(
             handler=Sender(sessions, settings).handle,
             payload=Notify,
             timeout=60.0,
-            retry=Retrying(
-                own=RetryPolicy(8, delays=(5.0, 30.0, 120.0, 600.0, 3600.0, 10800.0), longest=10800.0)
-            ),
+            retry=Retrying(own=RetryPolicy(8, delays=SENDING_DELAYS, longest=10800.0)),
             hook=give_up,
+        )
+    )
+    registry.add(
+        Kind(
+            name=operators.KIND,
+            handler=operators.Operators(settings).handle,
+            payload=operators.Alert,
+            timeout=60.0,
+            retry=Retrying(own=RetryPolicy(8, delays=SENDING_DELAYS, longest=10800.0)),
         )
     )
 
@@ -134,15 +141,20 @@ def reconcilers(settings: Settings, workflows: Mapping[str, Workflow]) -> list[t
     """(name, repair, seconds between two runs) for the sweeper."""
     own = settings.customers
     canaries = partial(health.send_canaries, workflows=workflows, settings=own)
-    history = partial(repository.refresh_history, days=HISTORY_DAYS, most=MOST_CUSTOMERS)
     return [
         ("customer-canaries", canaries, own.health_every_seconds / 5),
-        ("customer-history", history, own.recalculate_every_seconds * 10),
+        ("customer-history", upkeep.History().refresh, own.recalculate_every_seconds * 10),
+        ("customer-jobs", upkeep.Drift().repair, own.recalculate_every_seconds),
     ]
 
 
-async def follow(connection: psycopg.AsyncConnection[Any], change: Change) -> None:
-    """The hook: meter what failed, bring the accepted job in line, tell the customer; all in the job's transaction."""
+async def follow(connection: psycopg.AsyncConnection[Any], change: Change, *, alerts: bool = False) -> None:
+    """The hook: meter what failed, bring the accepted job in line, tell the customer; all in the job's transaction.
+
+    With `alerts` operators are told of a job without access, a canary included.
+    """
+    if alerts and change.transition == "DEAD" and change.error_class == "auth":
+        await operators.alert(connection, change)
     await repository.meter_failures(connection, change.job_id)
     outcome = change.transition if change.transition in ("DEAD", "CANCELLED") else None
     row = await repository.follow_job(

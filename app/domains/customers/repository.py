@@ -209,6 +209,17 @@ async def follow_job(
     return rows[0] if rows else None
 
 
+async def lock_open_jobs(connection: Connection, *, after: int, most: int) -> list[int]:
+    """The next page of accepted jobs that are open, held until the transaction ends."""
+    rows = await _rows(connection, "lock_open_jobs", {"after": after, "most": most})
+    return [row[0] for row in rows]
+
+
+async def end_astray(connection: Connection, job_ids: Sequence[int]) -> list[Row]:
+    """End those of the held jobs whose job of the queue has ended or is gone; answers these."""
+    return await _named(connection, "end_astray", {"job_ids": list(job_ids)}) if job_ids else []
+
+
 async def read_queue_states(connection: Connection, job_ids: Sequence[int]) -> dict[int, Row]:
     """Where jobs stand in the queue; those that are no longer kept are left out."""
     rows = await _named(connection, "read_queue_states", {"job_ids": list(job_ids)})
@@ -260,14 +271,8 @@ async def audit_change(
     after: Any = None,
 ) -> None:
     """Write who changed what, beside the change."""
-    params = {
-        "actor": actor,
-        "action": action,
-        "target": target,
-        "before": _json(before),
-        "after": _json(after),
-    }
-    await _do(connection, "audit_change", params)
+    told = {"before": _json(before), "after": _json(after)}
+    await _do(connection, "audit_change", {"actor": actor, "action": action, "target": target, **told})
 
 
 async def list_audit(connection: Connection, *, target: str | None, before: int, most: int) -> list[Row]:
@@ -303,9 +308,18 @@ async def read_health(connection: Connection, *, late: float) -> list[Row]:
     return await _named(connection, "read_health", {"late": late})
 
 
-async def refresh_history(connection: Connection, *, days: int, most: int) -> int:
-    """Count again what customers' jobs of the last days came to; answers how many customers changed."""
-    return await _do(connection, "refresh_history", {"days": days, "most": most})
+class HistoryPage(NamedTuple):
+    """The last customer of a page, how many were looked at, and how many of them changed."""
+
+    last: str
+    seen: int
+    changed: int
+
+
+async def refresh_history(connection: Connection, *, days: int, after: str, most: int) -> HistoryPage:
+    """Count again what the jobs of the last days came to, for the next page of customers."""
+    [row] = await _rows(connection, "refresh_history", {"days": days, "after": after, "most": most})
+    return HistoryPage(*row)
 
 
 # --- prices, invoices, reports ------------------------------------------------------------------------------

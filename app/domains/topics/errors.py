@@ -22,6 +22,14 @@ def message_conflict(name: str) -> Conflict:
     )
 
 
+def not_encrypted() -> InvalidInput:
+    """The topic takes ciphertext alone, and this process has no key for it."""
+    return InvalidInput(
+        "not-encrypted",
+        "this topic takes encrypted messages only: give it a key in the file that TANDEM_TOPICS__KEY_FILE names",
+    )
+
+
 def bad_receipt(index: int) -> InvalidInput:
     """A receipt that we did not make."""
     return InvalidInput(

@@ -40,7 +40,7 @@ _END: Final = (datetime(9999, 12, 31, tzinfo=UTC), 2**63 - 1)
 @publish_router.post(
     "/publish",
     summary="Publish a message",
-    responses=problems(400, 403, 404, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 431, 503, model=schemas.NotPublished),
     openapi_extra=json_body(schemas.Publish),
 )
 async def publish(

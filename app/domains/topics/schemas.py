@@ -6,11 +6,17 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.api.problems import Problem
+
 NAME = r"^[a-z][a-z0-9_.-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]
 Key = Annotated[str, Field(min_length=1, max_length=255)]
+_NUMBER = "([1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})"
+_RECEIPT = {"pattern": f"^{_NUMBER}-(0|{_NUMBER})$"}
+"""Told, not enforced here: what is no receipt has an error of its own."""
 Receipts = Annotated[
-    list[Annotated[str, Field(min_length=3, max_length=40)]], Field(min_length=1, max_length=1000)
+    list[Annotated[str, Field(min_length=3, max_length=40, json_schema_extra=_RECEIPT)]],
+    Field(min_length=1, max_length=1000),
 ]
 DeadHead = Literal["skip", "block"]
 LeaseSeconds = Annotated[float, Field(ge=1, le=43_200)]
@@ -35,6 +41,13 @@ class Published(BaseModel):
 
     status: Literal["ok"] = "ok"
     messageId: UUID  # noqa: N815 - the name is the interface's
+
+
+class NotPublished(Problem):
+    """A problem whose `status` is "error", and `error` its text; the server's edge answers plain problems."""
+
+    status: int | Literal["error"]  # type: ignore[assignment]
+    error: str | None = None
 
 
 class TopicStatus(BaseModel):
@@ -176,6 +189,14 @@ class MakeTopic(Body):
 class Where(Body):
     """A place in a topic: a position, a time, or one of the two ends."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (("position", "integer"), ("time", "string"), ("at", "string"))
+            ]
+        }
+    )
     position: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     time: datetime | None = None
     at: Literal["beginning", "now"] | None = None

@@ -15,7 +15,7 @@ from app import events
 from app.client.aio import publish_many
 from app.client.message import Message, Published
 from app.domains.topics import consuming, repository
-from app.domains.topics.errors import group_unknown, message_conflict, topic_unknown
+from app.domains.topics.errors import group_unknown, message_conflict, not_encrypted, topic_unknown
 from app.domains.topics.facts import TopicConsumed, TopicPublished
 from app.domains.topics.repository import Connection, Row
 from app.domains.topics.schemas import Where
@@ -46,6 +46,8 @@ async def publish(
             made = await publish_many(connection, topic, messages, on_conflict="report")
         except psycopg.errors.UndefinedObject:
             raise topic_unknown() from None
+        except psycopg.errors.InvalidParameterValue:
+            raise not_encrypted() from None
         for one, message in zip(made, messages, strict=True):
             if one.conflict:
                 raise message_conflict(message.dedup_key or str(message.message_id))

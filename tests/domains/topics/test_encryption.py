@@ -96,6 +96,18 @@ async def test_over_http_the_database_holds_ciphertext_only(db_url: str, tmp_pat
     assert "dawn" not in dump[0].log + dump[0].job
 
 
+async def test_over_http_without_the_key_it_is_said_what_is_missing(db_url: str) -> None:
+    topics.make_topic(db_url, encrypted=True)
+    async with serving(db_url, Settings()) as client:
+        told = await client.post("/api/v1/queue/publish", json={"topic": TOPIC, "message": None})
+    body = told.json()
+    assert (told.status_code, body["type"], body["status"]) == (
+        422,
+        "urn:tandem:problem:not-encrypted",
+        "error",
+    )
+
+
 def test_an_encrypted_topic_takes_nothing_plain(db_url: str) -> None:
     topics.make_topic(db_url, encrypted=True)
     with psycopg.connect(db_url) as connection:
