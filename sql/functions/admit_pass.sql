@@ -31,7 +31,7 @@ BEGIN
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
     ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
-               greatest(max(tat), now) + count(*) * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
+               greatest(max(tat), now) + (sum(count(*)) OVER (PARTITION BY partition_key))::float8 * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
         WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL, tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2

@@ -497,13 +497,18 @@ WITH open AS MATERIALIZED (
     SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
 ), allowed AS MATERIALIZED (
-    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, r.every, coalesce(k.exempt, false) AS exempt,
-           o.mean_ms / r.weight AS step, r.most - n.live AS key_room,
-           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live,
-               floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, now)) / extract(epoch FROM r.every))))::bigint AS most
+    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, greatest(o.tat, s.tat) AS tat, r.every,
+           coalesce(k.exempt, false) AS exempt, o.mean_ms / r.weight AS step, least(r.most - n.live, w.starts) AS key_room,
+           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live, w.starts))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
+    LEFT JOIN LATERAL (  -- a key's rate is one, however many lanes it has
+        SELECT max(v.tat) AS tat FROM unnest(kinds || ''::text) AS l(lane) CROSS JOIN LATERAL (
+            SELECT t.tat FROM tandem.turn AS t WHERE t.queue = q.name AND t.partition_key = o.partition_key AND t.lane = l.lane
+            ORDER BY t.seq DESC LIMIT 1) AS v) AS s ON r.every IS NOT NULL AND kinds IS NOT NULL
+    CROSS JOIN LATERAL (
+        SELECT floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, s.tat, now)) / extract(epoch FROM r.every)) AS starts) AS w
 ), offered AS (
     SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, j.kind,
            a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
@@ -697,7 +702,7 @@ BEGIN
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
     ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
-               greatest(max(tat), now) + count(*) * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
+               greatest(max(tat), now) + (sum(count(*)) OVER (PARTITION BY partition_key))::float8 * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
         WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL, tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2

@@ -98,6 +98,23 @@ async def test_a_keys_limit_holds_over_the_lanes_of_all_kinds(connection: Connec
     assert ran == 12
 
 
+async def test_a_keys_rate_holds_over_the_lanes_of_all_kinds(connection: Connection) -> None:
+    await manage(connection, key_rate=1.0, key_burst=2)
+    await limit(connection, "kind:slow", max_running=9)
+    for _ in range(3):
+        await add(connection, 2, kind="slow", partition_key="a")
+        await add(connection, 2, kind="quick", partition_key="a")
+    assert len(await admit(connection)) == 2
+    assert await admit(connection) == []
+    ran = 2
+    for seconds in range(2, 22, 2):
+        await at(connection, seconds)
+        jobs = await admit(connection)
+        assert len(jobs) <= 2
+        ran += len(jobs)
+    assert ran == 12
+
+
 async def test_a_lowered_limit_drains_and_zero_stops(connection: Connection) -> None:
     await manage(connection, key_limit=4)
     await fill(connection, 9, "a")
