@@ -84,6 +84,11 @@ class WorkerSettings(Group):
     finish_delay_ms: Seconds = 5.0
     crash_limit: Count = 3
     drain_seconds: Seconds = 30.0
+    scale_within_seconds: Seconds = 30.0
+    """`--processes auto` and the gauge of wanted workers: how soon what waits should have been started."""
+    scale_up_seconds: Seconds = 5.0
+    scale_down_seconds: Seconds = 60.0
+    """The least time between two steps up, and how long one process must have been spare before it is ended."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -32,6 +32,7 @@ class Child:
     started_at: float = 0.0
     start_at: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.5, 10.0))
+    leaving: bool = False
 
     def start(self) -> None:
         """Start the process in a session of its own: Ctrl-C reaches us alone, and we end the children in order."""
@@ -40,7 +41,9 @@ class Child:
         self.started_at = monotonic()
 
     def look(self) -> None:
-        """Start it when it is time to; note its death, and when to start it again."""
+        """Start it when it is time to; note its death, and when to start it again, unless it was let go."""
+        if self.leaving:
+            return
         if self.process is None:
             if monotonic() >= self.start_at:
                 self.start()
@@ -53,6 +56,11 @@ class Child:
         wait = self.backoff.next()
         typer.echo(f"{self.name} ended with code {code} and starts again in {wait:.1f} s", err=True)
         self.process, self.start_at = None, monotonic() + wait
+
+    def let_go(self) -> None:
+        """Let it end its work, and do not start it again."""
+        self.leaving = True
+        self.tell(signal.SIGTERM)
 
     def tell(self, number: int) -> None:
         """Send a signal, if there is somebody to hear it."""
@@ -72,8 +80,12 @@ def _environment() -> dict[str, str]:
     return given | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), *([before] if before else [])])}
 
 
-def keep_running(children: Sequence[Child], *, grace: float) -> None:
+def keep_running(
+    children: list[Child], *, grace: float, scale: Callable[[list[Child]], None] | None = None
+) -> None:
     """Keep them alive until SIGTERM or SIGINT, then end them: SIGTERM, the last started first, and wait.
+
+    `scale` is called at each look and may add children, or let some go.
 
     A further signal is passed on, which lets workers not wait for their jobs. What lives after `grace` seconds is
     killed. Returns when all have ended. Call it from the main thread.
@@ -85,8 +97,11 @@ def keep_running(children: Sequence[Child], *, grace: float) -> None:
     }
     try:
         while not signals:
+            if scale is not None:
+                scale(children)
             for child in children:
                 child.look()
+            children[:] = [child for child in children if child.alive or not child.leaving]
             time.sleep(LOOK_EVERY)
     finally:
         try:
@@ -99,7 +114,8 @@ def keep_running(children: Sequence[Child], *, grace: float) -> None:
 def _end(children: Sequence[Child], signals: list[int], grace: float) -> None:
     passed_on = len(signals)
     for child in reversed(children):
-        child.tell(signal.SIGTERM)
+        if not child.leaving:  # it was told already, and a second time means not to wait
+            child.tell(signal.SIGTERM)
     until = monotonic() + grace
     while any(child.alive for child in children):
         if len(signals) > passed_on:

@@ -6,6 +6,7 @@ While the database is away they are absent: an old number would be worse than no
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from app.domains.conversations.repository import Waiting, count_waiting
 from app.domains.customers.repository import Load, measure_load
 from app.errors import AppError
 from app.queue.measure import Lag, QueueFigures, measure_lag, measure_queues
+from app.queue.scaling import measure_demand, wanted_slots
 
 FRESH_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 2
@@ -36,6 +38,7 @@ class Figures(NamedTuple):
     queues: Sequence[QueueFigures]
     lag: Lag
     load: Load
+    wanted: int
 
 
 class DatabaseGauges(Collector):
@@ -48,6 +51,7 @@ class DatabaseGauges(Collector):
         # What the fallback had two turns to take, and did not.
         self._grace = 2 * settings.sweeper.reconcile_every_seconds
         self._late = 2 * settings.customers.health_every_seconds
+        self._worker = settings.worker
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: BoundedConnection | None = None
@@ -67,6 +71,11 @@ class DatabaseGauges(Collector):
         yield from _of_queues(figures.queues)
         yield from _of_lag(figures.lag)
         yield from _of_customers(figures.load)
+        yield GaugeMetricFamily(
+            "tandem_workers_wanted",
+            "Worker processes like this that the queues ask for (max over processes, never sum)",
+            value=figures.wanted,
+        )
         waiting = figures.waiting
         yield GaugeMetricFamily(
             "conversation_events_pending",
@@ -104,11 +113,17 @@ class DatabaseGauges(Collector):
                 measure_queues(self._connection, most=MOST),
                 measure_lag(self._connection, most=MOST),
                 measure_load(self._connection, late=self._late, most=MOST),
+                self._wanted(self._connection),
             )
         except (psycopg.Error, AppError) as error:
             _log.warning("the gauges cannot be read: %s", str(error).partition("\n")[0])
             self._drop()
             return None
+
+    def _wanted(self, connection: BoundedConnection) -> int:
+        own = self._worker
+        slots = wanted_slots(measure_demand(connection, list(own.queues)), drain=own.scale_within_seconds)
+        return ceil(slots / own.slots)
 
     def _drop(self) -> None:
         if self._connection is not None:

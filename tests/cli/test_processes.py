@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ import pytest
 from app.cli import processes
 from app.cli.processes import Child
 from app.config import CHECKOUT
+from app.queue.job import NewJob
+from tests.support.jobs import enqueue_all, unfinished
 from tests.support.waiting import eventually
 
 
@@ -72,6 +75,57 @@ def test_workers_are_kept_alive_and_drain_together(db_url: str) -> None:
     assert re.search(r"worker [12] ended with code -9 and starts again in \d\.\d s", said)
     assert [stopped for _, stopped in workers(db_url)] == [False, True, True]
     assert not any(psutil.pid_exists(one) for one in (first, second, third))
+
+
+HOLDING = """
+import asyncio
+from pathlib import Path
+from app.queue.kinds import Registry
+
+registry = Registry()
+
+@registry.handler("hold")
+async def hold(job):
+    while not Path(job.payload["go"]).exists():
+        await asyncio.sleep(0.05)
+"""
+
+
+@pytest.mark.chaos
+def test_processes_grow_under_a_backlog_shrink_when_idle_and_drain_together(
+    db_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "holding_handlers.py").write_text(HOLDING)
+    go = tmp_path / "go"
+
+    def living() -> int:
+        return sum(not stopped for _, stopped in workers(db_url))
+
+    def backlog() -> None:
+        enqueue_all(db_url, [NewJob("hold", {"go": str(go)})] * 60)
+
+    arguments = ["--processes", "auto:1-3", "--queues", "default", "--slots", "2"]
+    handlers = ["--handlers", "holding_handlers:registry"]
+    quick = {"TANDEM_WORKER__SCALE_UP_SECONDS": "0.2", "TANDEM_WORKER__SCALE_DOWN_SECONDS": "1"}
+    with tandem(
+        db_url, "worker", *arguments, *handlers, PYTHONPATH=f"{CHECKOUT}:{tmp_path}", **quick
+    ) as parent:
+        eventually(lambda: living() == 1, timeout=60)
+        backlog()
+        eventually(lambda: living() == 3, timeout=90)
+        go.touch()
+        eventually(lambda: unfinished(db_url) == 0 and living() == 1, timeout=90)
+        assert len(workers(db_url)) == 3, "the most was never passed"
+        go.unlink()
+        backlog()
+        eventually(lambda: living() >= 2, timeout=60)
+        parent.send_signal(signal.SIGTERM)
+        said, _ = parent.communicate(timeout=90)
+    assert parent.returncode == 0, said
+    assert living() == 0
+    assert "2 worker processes from now on, 1 before" in said
+    assert "starts again" not in said
+    assert not any(psutil.pid_exists(pid(name)) for name, _ in workers(db_url))
 
 
 @pytest.mark.chaos

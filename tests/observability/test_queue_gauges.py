@@ -50,6 +50,7 @@ async def test_queues_are_told_by_where_their_jobs_stand(db_url: str, registry: 
         assert read(registry, "tandem_queue_oldest_ready_seconds", queue="default") < 3600
         assert read(registry, "tandem_queue_paused", queue="mail") == 1
         assert read(registry, "tandem_queue_paused", queue="default") == 0
+        assert read(registry, "tandem_workers_wanted") == 1
 
 
 async def test_a_sweep_that_is_late_shows(db_url: str, registry: CollectorRegistry) -> None:
