@@ -61,7 +61,8 @@ WHERE d.outcome = 'DEAD' AND j.payload ? 'dies' ORDER BY d.finished_at LIMIT 50
 _ENDED = """
 SELECT d.job_id, d.token FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id
 WHERE d.outcome = 'SUCCEEDED' AND j.kind <> 'chaos.plain'
-  AND (j.kind LIKE 'chaos.%' OR j.kind = 'process_conversation_event') AND d.finished_at > clock_timestamp() - interval '30 s'
+  AND (j.kind LIKE 'chaos.%' OR j.kind = 'process_conversation_event')
+  AND d.finished_at > clock_timestamp() - interval '30 s'
 """
 _OPEN = """
 SELECT (SELECT count(*) FROM tandem.job) - (SELECT count(*) FROM tandem.done)
