@@ -21,10 +21,11 @@ from app.database import embedded, migrate
 
 WINDOW = 600.0
 BANDS = """
-SELECT b.expected, b.low, b.high
-FROM unnest(%s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bigint[])
-    WITH ORDINALITY AS u(starts, servers, mean, deviation, tries, ord)
-CROSS JOIN LATERAL tandem.eta_band(u.starts, u.servers, u.mean, u.deviation, u.tries) AS b ORDER BY u.ord
+SELECT b.expected, b.low, b.high, f.low, f.high
+FROM unnest(%s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bigint[], %s::float8[], %s::float8[])
+    WITH ORDINALITY AS u(starts, servers, mean, deviation, tries, own, own_deviation, ord)
+CROSS JOIN LATERAL tandem.eta_band(u.starts, u.servers, u.mean, u.deviation, u.tries) AS b
+CROSS JOIN LATERAL tandem.finish_band(b.expected, b.low, b.high, u.own, u.own_deviation) AS f ORDER BY u.ord
 """
 Run = Callable[[random.Random], float]
 
@@ -42,14 +43,17 @@ class Workload:
 
 @dataclass
 class Question:
-    """What was known when a job came, and when it then started."""
+    """What was known when a job came, of its queue and of its own kind, and when it then started and ended."""
 
     starts: float
     servers: float
     mean: float
     deviation: float
     tries: int
+    own: float
+    own_deviation: float
     waited: float = math.nan
+    finished: float = math.nan
 
 
 @dataclass
@@ -68,43 +72,56 @@ class Window:
             _, old = self.ended.popleft()
             self.total, self.squares = self.total - old, self.squares - old * old
 
-    def ask(self, ahead: int, running: int, servers: int) -> Question | None:
-        """The question of a job that comes now; None while there are too few samples."""
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation."""
         count = len(self.ended)
-        if count < 20:
-            return None
         mean = self.total / count
-        deviation = math.sqrt(max(0.0, self.squares / count - mean * mean))
-        return Question(max(0, ahead + 1 - max(0, servers - running)), servers, mean, deviation, count)
+        return mean, math.sqrt(max(0.0, self.squares / count - mean * mean))
+
+
+def ask(everything: Window, own: Window, ahead: int, running: int, servers: int) -> Question | None:
+    """The question of a job that comes now; None while there are too few samples."""
+    if len(everything.ended) < 20 or not own.ended:
+        return None
+    starts = max(0, ahead + 1 - max(0, servers - running))
+    return Question(starts, servers, *everything.moments, len(everything.ended), *own.moments)
 
 
 def simulate(workload: Workload, jobs: int, randomness: random.Random) -> list[Question]:
     """Run the workload; answers the question of every job that had to wait."""
     window, asked = Window(), list[Question]()
-    waiting: deque[tuple[float, float, Question | None]] = deque()
-    running: list[tuple[float, float]] = []
-    coming: list[tuple[float, float]] = []  # retries
+    own = [Window() for _ in workload.runs]
+    waiting: deque[tuple[float, float, int, Question | None]] = deque()
+    running: list[tuple[float, float, int]] = []
+    coming: list[tuple[float, float, int]] = []  # retries
     gaps, now, next_at, left = workload.gaps(randomness), 0.0, 0.0, jobs
     while left or coming or waiting:
         moments = [running[0][0] if running else math.inf, coming[0][0] if coming else math.inf]
         now = min([*moments, next_at if left else math.inf])
         if running and running[0][0] == now:
-            _, run = heapq.heappop(running)
+            _, run, kind = heapq.heappop(running)
             window.add(now, run)
+            own[kind].add(now, run)
             if randomness.random() < workload.retries:
-                heapq.heappush(coming, (now + 2.0, run))
+                heapq.heappush(coming, (now + 2.0, run, kind))
         else:
             first = left and now == next_at
-            run = randomness.choice(workload.runs)(randomness) if first else heapq.heappop(coming)[1]
-            waiting.append((now, run, window.ask(len(waiting), len(running), workload.servers)))
+            if first:
+                kind = randomness.randrange(len(workload.runs))
+                run = workload.runs[kind](randomness)
+            else:
+                _, run, kind = heapq.heappop(coming)
+            question = ask(window, own[kind], len(waiting), len(running), workload.servers)
+            waiting.append((now, run, kind, question))
             if first:
                 left, next_at = left - 1, now + next(gaps)
         while waiting and len(running) < workload.servers:
-            came, run, question = waiting.popleft()
+            came, run, kind, question = waiting.popleft()
             if question is not None and question.starts > 0:
-                question.waited = now - came
+                question.waited, question.finished = now - came, now + run - came
                 asked.append(question)
-            heapq.heappush(running, (now + run, run))
+            heapq.heappush(running, (now + run, run, kind))
     return asked
 
 
@@ -142,21 +159,18 @@ WORKLOADS = (
 
 def judge(connection: psycopg.Connection[tuple[float, ...]], asked: list[Question]) -> dict[str, float]:
     """How often the truth fell into the band, and by how much the expectation was off (median, relative)."""
-    columns = [
-        [getattr(one, name) for one in asked] for name in ("starts", "servers", "mean", "deviation", "tries")
-    ]
-    told = connection.execute(BANDS, columns).fetchall()
-    inside = sum(low <= one.waited <= high for one, (_, low, high) in zip(asked, told, strict=True))
-    above = sum(one.waited > high for one, (_, _, high) in zip(asked, told, strict=True))
-    off = [
-        abs(one.waited - expected) / max(expected, 1e-9)
-        for one, (expected, _, _) in zip(asked, told, strict=True)
-    ]
+    names = ("starts", "servers", "mean", "deviation", "tries", "own", "own_deviation")
+    told = connection.execute(BANDS, [[getattr(one, name) for one in asked] for name in names]).fetchall()
+    pairs = list(zip(asked, told, strict=True))
     count = len(asked)
+    off = [abs(one.waited - expected) / max(expected, 1e-9) for one, (expected, *_) in pairs]
     return {
         "jobs": count,
-        "in_band": round(inside / count, 3),
-        "above": round(above / count, 3),
+        "in_band": round(sum(low <= one.waited <= high for one, (_, low, high, *_) in pairs) / count, 3),
+        "above": round(sum(one.waited > high for one, (_, _, high, *_) in pairs) / count, 3),
+        "finish_in_band": round(
+            sum(low <= one.finished <= high for one, (*_, low, high) in pairs) / count, 3
+        ),
         "median_error": round(median(off), 3),
     }
 

@@ -831,16 +831,14 @@ WITH place AS MATERIALIZED (
                 WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
     FROM facts AS f
 )
-SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
-       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
-       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
-FROM judged AS j
+SELECT j.basis, j.ahead + 1, j.exact, s.at + s.wait * i.s, s.at + s.low * i.s, s.at + s.high * i.s,
+       CASE WHEN e.expected IS NOT NULL THEN greatest(j.at, s.at + e.expected * i.s) END,
+       CASE WHEN e.low IS NOT NULL THEN greatest(j.at, s.at + e.low * i.s) END, CASE WHEN e.high IS NOT NULL THEN greatest(j.at, s.at + e.high * i.s) END
+FROM judged AS j CROSS JOIN (SELECT interval '1 s' AS s) AS i
 LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
-CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
-LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
-CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+LEFT JOIN LATERAL (SELECT j.started_at AS at, 0 AS wait, 0 AS low, 0 AS high WHERE j.basis = 'running'
+                   UNION ALL SELECT j.from_at, b.expected, b.low, b.high WHERE j.basis = 'rates' AND b.expected IS NOT NULL) AS s ON true
+LEFT JOIN LATERAL tandem.finish_band(s.wait, s.low, s.high, j.own, j.own_deviation) AS e ON e.expected IS NOT NULL
 $_$;
 
 CREATE FUNCTION tandem.eta_band(starts double precision, servers double precision, mean double precision, deviation double precision, tries bigint) RETURNS TABLE(expected double precision, low double precision, high double precision)
@@ -850,9 +848,10 @@ CREATE FUNCTION tandem.eta_band(starts double precision, servers double precisio
 SELECT b.wait, CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE 0 END,
        CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE 0 END
 FROM (SELECT a.wait, CASE WHEN a.wait > 0 THEN ln(1 + a.variance / a.wait ^ 2) ELSE 0 END AS s2
-      FROM (SELECT w.wait, starts * (deviation / servers) ^ 2 + (w.wait * deviation / mean) ^ 2 / greatest(tries, 1)
-                   + (mean / servers) ^ 2 * servers / 6 AS variance
-            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait) AS w) AS a) AS b
+      FROM (SELECT w.wait, (w.wait * deviation / mean) ^ 2 / greatest(tries, 1) + (mean / servers) ^ 2 * greatest(
+                       starts * least(1, w.cv2), starts * w.cv2 + servers * (1 / 6.0 - w.cv2 ^ 2 / 2 - w.cv2 ^ 3 / 3)) AS variance
+            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait,
+                         (deviation / mean) ^ 2 AS cv2) AS w) AS a) AS b
 $$;
 
 CREATE FUNCTION tandem.eta_servers(queue text, partition_key text, busy double precision) RETURNS double precision
@@ -993,6 +992,15 @@ FROM (SELECT ARRAY(
           AND b.pos >= least(l.floor, l.first)
         ORDER BY b.pos LIMIT 1) END
     FROM unnest(floors, firsts) WITH ORDINALITY AS l(floor, first, nth)) AS heads OFFSET 0) AS h
+$$;
+
+CREATE FUNCTION tandem.finish_band(wait double precision, wait_low double precision, wait_high double precision, mean double precision, deviation double precision) RETURNS TABLE(expected double precision, low double precision, high double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+SELECT b.expected, b.low, b.high
+FROM tandem.run_band(wait + mean, sqrt(deviation ^ 2 + CASE WHEN wait_low > 0
+     THEN (wait ^ 2 * (exp((ln(wait_high / wait_low) / 2.5631) ^ 2) - 1)) ELSE 0 END)) AS b
 $$;
 
 CREATE TABLE tandem.touch (

@@ -30,14 +30,12 @@ WITH place AS MATERIALIZED (
                 WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
     FROM facts AS f
 )
-SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
-       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
-       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
-FROM judged AS j
+SELECT j.basis, j.ahead + 1, j.exact, s.at + s.wait * i.s, s.at + s.low * i.s, s.at + s.high * i.s,
+       CASE WHEN e.expected IS NOT NULL THEN greatest(j.at, s.at + e.expected * i.s) END,
+       CASE WHEN e.low IS NOT NULL THEN greatest(j.at, s.at + e.low * i.s) END, CASE WHEN e.high IS NOT NULL THEN greatest(j.at, s.at + e.high * i.s) END
+FROM judged AS j CROSS JOIN (SELECT interval '1 s' AS s) AS i
 LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
-CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
-LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
-CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+LEFT JOIN LATERAL (SELECT j.started_at AS at, 0 AS wait, 0 AS low, 0 AS high WHERE j.basis = 'running'
+                   UNION ALL SELECT j.from_at, b.expected, b.low, b.high WHERE j.basis = 'rates' AND b.expected IS NOT NULL) AS s ON true
+LEFT JOIN LATERAL tandem.finish_band(s.wait, s.low, s.high, j.own, j.own_deviation) AS e ON e.expected IS NOT NULL
 $$;

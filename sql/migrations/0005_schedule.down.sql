@@ -14,6 +14,7 @@ DROP FUNCTION tandem.jobs_ahead;
 DROP FUNCTION tandem.queue_servers;
 DROP FUNCTION tandem.eta_servers;
 DROP FUNCTION tandem.eta;
+DROP FUNCTION tandem.finish_band;
 DROP FUNCTION tandem.queue_eta;
 
 CREATE OR REPLACE VIEW tandem.job_status AS

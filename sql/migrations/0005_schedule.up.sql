@@ -521,8 +521,10 @@ $$;
 -- tandem.eta_band(starts, servers, mean, deviation, tries): seconds until so many jobs have been started by `servers` at once, all
 -- of them busy, from the mean and standard deviation of `tries` runs: expected, and an 80 % band. Internal: for the ETA.
 -- The sum of many runs is nearly normal (central limit theorem); so is the error of the mean. Taken as log-normal, so that
--- no bound is below zero. The servers are somewhere within their runs: even ones end half a run sooner than after a whole one,
--- and where they are adds the 1/6 (equilibrium renewal process: Cox, Renewal Theory, 1962). 1.2816: the normal 90th percentile.
+-- no bound is below zero. The servers are somewhere within their runs: even ones end half a run sooner than after a whole one.
+-- How many they end by then varies as in an equilibrium renewal process (Cox, Renewal Theory, 1962): cv^2 for each, and for each
+-- server 1/6 + cv^4/2 - skewness/3, here of log-normal runs; uneven runs of many servers at the least like chance (Poisson).
+-- 1.2816: the normal 90th percentile.
 CREATE OR REPLACE FUNCTION tandem.eta_band(starts float8, servers float8, mean float8, deviation float8, tries bigint)
 RETURNS TABLE (expected float8, low float8, high float8)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -530,9 +532,10 @@ AS $$
 SELECT b.wait, CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE 0 END,
        CASE WHEN b.wait > 0 THEN exp(ln(b.wait) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE 0 END
 FROM (SELECT a.wait, CASE WHEN a.wait > 0 THEN ln(1 + a.variance / a.wait ^ 2) ELSE 0 END AS s2
-      FROM (SELECT w.wait, starts * (deviation / servers) ^ 2 + (w.wait * deviation / mean) ^ 2 / greatest(tries, 1)
-                   + (mean / servers) ^ 2 * servers / 6 AS variance
-            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait) AS w) AS a) AS b
+      FROM (SELECT w.wait, (w.wait * deviation / mean) ^ 2 / greatest(tries, 1) + (mean / servers) ^ 2 * greatest(
+                       starts * least(1, w.cv2), starts * w.cv2 + servers * (1 / 6.0 - w.cv2 ^ 2 / 2 - w.cv2 ^ 3 / 3)) AS variance
+            FROM (SELECT greatest(0, starts - greatest(0, 1 - (deviation / mean) ^ 2) / 2) * mean / servers AS wait,
+                         (deviation / mean) ^ 2 AS cv2) AS w) AS a) AS b
 $$;
 
 -- tandem.run_band(mean, deviation): how many seconds one run takes: expected, and an 80 % band, log-normal. Internal: for the ETA.
@@ -607,6 +610,18 @@ LEFT JOIN tandem.queue AS q ON q.name = $1
 LEFT JOIN tandem.key AS k ON k.queue = $1 AND k.partition_key = $2
 $$;
 
+-- tandem.finish_band(wait, low, high, mean, deviation): seconds until the end of a job that waits as tandem.eta_band says and then
+-- runs so long: expected, and an 80 % band. Internal: for the ETA. Wait and run are independent, so their variances add; the sum
+-- is taken as log-normal (Fenton and Wilkinson, 1960). The wait's variance is that of its band; 2.5631 is twice 1.2816.
+CREATE OR REPLACE FUNCTION tandem.finish_band(wait float8, wait_low float8, wait_high float8, mean float8, deviation float8)
+RETURNS TABLE (expected float8, low float8, high float8)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT b.expected, b.low, b.high
+FROM tandem.run_band(wait + mean, sqrt(deviation ^ 2 + CASE WHEN wait_low > 0
+     THEN (wait ^ 2 * (exp((ln(wait_high / wait_low) / 2.5631) ^ 2) - 1)) ELSE 0 END)) AS b
+$$;
+
 -- tandem.eta(job): when a waiting or running job is expected to start and to end, with 80 % bands, from how long tries of its
 -- queue and kind ran in the last ten minutes. One row for any job that has not ended. Where nothing can be said the times
 -- are NULL and `basis` says why: no-samples, no-worker, queue-paused, waits-for-jobs; else it is rates, or running.
@@ -639,16 +654,14 @@ WITH place AS MATERIALIZED (
                 WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
     FROM facts AS f
 )
-SELECT j.basis, j.ahead + 1, j.exact, s.mid, s.low, s.high, CASE WHEN s.mid + e.mid IS NOT NULL THEN greatest(j.at, s.mid + e.mid) END,
-       CASE WHEN s.low + e.low IS NOT NULL THEN greatest(j.at, s.low + e.low) END,
-       CASE WHEN s.high + e.high IS NOT NULL THEN greatest(j.at, s.high + e.high) END
-FROM judged AS j
+SELECT j.basis, j.ahead + 1, j.exact, s.at + s.wait * i.s, s.at + s.low * i.s, s.at + s.high * i.s,
+       CASE WHEN e.expected IS NOT NULL THEN greatest(j.at, s.at + e.expected * i.s) END,
+       CASE WHEN e.low IS NOT NULL THEN greatest(j.at, s.at + e.low * i.s) END, CASE WHEN e.high IS NOT NULL THEN greatest(j.at, s.at + e.high * i.s) END
+FROM judged AS j CROSS JOIN (SELECT interval '1 s' AS s) AS i
 LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
-CROSS JOIN LATERAL (SELECT CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.expected * interval '1 s' END AS mid,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.low * interval '1 s' END AS low,
-    CASE j.basis WHEN 'running' THEN j.started_at WHEN 'rates' THEN j.from_at + b.high * interval '1 s' END AS high) AS s
-LEFT JOIN LATERAL tandem.run_band(j.own, j.own_deviation) AS o ON true
-CROSS JOIN LATERAL (SELECT o.expected * interval '1 s' AS mid, o.low * interval '1 s' AS low, o.high * interval '1 s' AS high) AS e
+LEFT JOIN LATERAL (SELECT j.started_at AS at, 0 AS wait, 0 AS low, 0 AS high WHERE j.basis = 'running'
+                   UNION ALL SELECT j.from_at, b.expected, b.low, b.high WHERE j.basis = 'rates' AND b.expected IS NOT NULL) AS s ON true
+LEFT JOIN LATERAL tandem.finish_band(s.wait, s.low, s.high, j.own, j.own_deviation) AS e ON e.expected IS NOT NULL
 $$;
 
 -- tandem.queue_eta(queue): when what waits in a queue now will have been started, with an 80 % band; how many wait (exact up to

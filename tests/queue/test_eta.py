@@ -19,6 +19,7 @@ from app.queue.kinds import Registry
 from app.queue.running import Job
 from app.queue.store import Store
 from scripts.eta_calibration import calibrate
+from tests.support.admission import limit, manage
 from tests.support.claims import WORKER, add, claim, rows, worker_connection
 from tests.support.command_line import facts
 from tests.support.conversations import serving
@@ -118,6 +119,44 @@ async def test_a_queue_is_drained_after_its_backlog(queue: BoundedAsyncConnectio
     assert eta["drained_low"] < eta["drained_at"] < eta["drained_high"]
 
 
+async def test_in_a_managed_queue_the_place_is_that_within_the_key_and_limits_count(
+    queue: BoundedAsyncConnection,
+) -> None:
+    await manage(queue)
+    ids = await add(queue, 6, partition_key="a", priority=5)
+    [low] = await add(queue, partition_key="a", priority=1)
+    await add(queue, 30, partition_key="b")
+    assert [(await job_eta(queue, job))["position"] for job in (ids[0], ids[5], low)] == [1, 6, 7]
+    assert await servers(queue, "a") == 2, "two keys share four slots"
+    await limit(queue, "key:default/a", max_running=1)
+    assert (await servers(queue, "a"), await servers(queue, "b")) == (1, 2)
+    assert await seconds(queue, await job_eta(queue, ids[5]), "start_at") == pytest.approx(5 * 10, abs=6)
+    await limit(queue, "queue:default", max_running=1)
+    assert await servers(queue, "b") == 0.5
+    await manage(queue, ordered=True)
+    await limit(queue, "queue:default", max_running=4)
+    assert await servers(queue, "b") == 1, "one job of an ordered key at a time"
+
+
+async def servers(connection: BoundedAsyncConnection, key: str) -> float:
+    """How many jobs of the key the ETA takes to run at once."""
+    query = "SELECT tandem.eta_servers('default', %s, NULL)"
+    return float((await rows(connection, query, key))[0][0])
+
+
+async def test_the_end_is_less_certain_than_the_start_and_more_than_both_together(
+    queue: BoundedAsyncConnection,
+) -> None:
+    query = """SELECT b.high - b.low, f.high - f.low, r.high - r.low, f.expected - b.expected
+               FROM tandem.eta_band(20, 4, 10, 5, 100) AS b CROSS JOIN tandem.run_band(10, 5) AS r
+               CROSS JOIN LATERAL tandem.finish_band(b.expected, b.low, b.high, 10, 5) AS f"""
+    [(start, finish, run, later)] = await rows(queue, query)
+    assert max(start, run) < finish < start + run
+    assert later == pytest.approx(10)
+    now = await rows(queue, "SELECT f.expected, f.low > 0 FROM tandem.finish_band(0, 0, 0, 10, 5) AS f")
+    assert now == [(pytest.approx(10), True)]
+
+
 async def test_a_deep_queue_is_estimated(queue: BoundedAsyncConnection) -> None:
     for _ in range(12):
         await enqueue_many_async(queue, [NewJob("test")] * 1_000)
@@ -162,4 +201,6 @@ def test_the_band_holds_eight_of_ten(tx: Any) -> None:
     figures = calibrate(tx, 3_000, seed=1)
     for name, found in figures.items():
         assert 0.70 <= found["in_band"] <= 0.90, (name, found)
-    assert 0.75 <= sum(one["in_band"] for one in figures.values()) / len(figures) <= 0.85
+        assert 0.70 <= found["finish_in_band"] <= 0.90, (name, found)
+    for figure in ("in_band", "finish_in_band"):
+        assert 0.75 <= sum(one[figure] for one in figures.values()) / len(figures) <= 0.85

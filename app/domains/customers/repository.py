@@ -14,7 +14,6 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from app.domains.customers.models import Accepted, Customer, PriceList, QuotaDay, Terms, Tier
-from app.domains.customers.priority import Circumstances
 from app.domains.customers.schemas import Invoice
 from app.queue.store import statement
 
@@ -175,12 +174,6 @@ async def list_accepted(
     """A customer's jobs of a workflow, newest first."""
     params = {"customer_id": customer_id, "workflow": workflow, "before": before, "most": most}
     return [Accepted(*row) for row in await _rows(connection, "list_accepted", params)]
-
-
-async def read_circumstances(connection: Connection, job_ids: Sequence[int]) -> dict[int, Circumstances]:
-    """What the priority formula asks, by job; jobs that no customer submitted are left out."""
-    rows = await _named(connection, "read_circumstances", {"job_ids": list(job_ids)})
-    return {row.pop("job_id"): Circumstances(**row) for row in rows}
 
 
 # --- ending -------------------------------------------------------------------------------------------------
