@@ -94,7 +94,7 @@ def _judged(options: argparse.Namespace, url: str, place: Path) -> Iterator[dict
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(SEEDS)
             before = psutil.Process(api.pid).memory_info().rss
-            report = _fuzz(options, address, place, key=_make_key(url))
+            report = _fuzz(options, address, place, key=_make_key(url, place))
             alive = api.poll() is None
             after = psutil.Process(api.pid).memory_info().rss if alive else 0
             row = connection.execute(WRONG).fetchone()
@@ -113,7 +113,7 @@ def _judged(options: argparse.Namespace, url: str, place: Path) -> Iterator[dict
 @contextmanager
 def _running(url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
-    environment = _environment(url)
+    environment = _environment(url, place)
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name, *more in (("api", "--port", str(port)), ("worker",)):
@@ -136,16 +136,19 @@ def _running(url: str, place: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
                 process.wait()
 
 
-def _environment(url: str) -> dict[str, str]:
+def _environment(url: str, place: Path) -> dict[str, str]:
     environment = {**os.environ, **SETTINGS, "DATABASE_URL": url, "PYTHONPATH": str(CHECKOUT)}
+    environment["TANDEM_TOPICS__AUDIT_FOLDER"] = str(place / "audit")  # signed heads of this database alone
     environment.pop("DATABASE_LISTEN_URL", None)
     return environment
 
 
-def _make_key(url: str) -> str:
+def _make_key(url: str, place: Path) -> str:
     """A key that may do everything: what it is refused, it is refused for what it says."""
     command = [sys.executable, "-m", "app.cli", "keys", "create", "fuzzer", "--role", "admin", "--json"]
-    made = subprocess.run(command, env=_environment(url), cwd=CHECKOUT, capture_output=True, check=True)
+    made = subprocess.run(
+        command, env=_environment(url, place), cwd=CHECKOUT, capture_output=True, check=True
+    )
     return str(json.loads(made.stdout)["key"])
 
 

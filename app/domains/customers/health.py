@@ -27,14 +27,16 @@ Connection = psycopg.AsyncConnection[Any]
 
 @dataclass(frozen=True, slots=True)
 class WorkflowHealth:
-    """A workflow's last canary. `healthy` is None before the first answer is due."""
+    """A workflow's last canary, without what went wrong, which is for operators: `workflow_health.error`.
+
+    `healthy` is None before the first answer is due.
+    """
 
     workflow: str
     healthy: bool | None
     asked_at: datetime
     answered_at: datetime | None
     seconds: float | None
-    error: str | None
 
 
 async def send_canaries(

@@ -340,7 +340,6 @@ async def get_notifications(terms: TermsDep, access: AccessDep) -> Notifications
     summary="Do the workflows work?",
     tags=["health"],
     dependencies=[Depends(public)],
-    response_model_exclude={"__all__": {"error"}},  # what went wrong is for operators
     responses=problems(503),
 )
 async def get_workflow_health(access: AccessDep, settings: SettingsDep) -> list[health.WorkflowHealth]:
