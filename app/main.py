@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import Depends, FastAPI
 
-from app.api import documents, health, job_events, jobs, openapi, problems, queues, schedules
+from app.api import documents, health, job_events, jobs, limits, openapi, problems, queues, schedules
 from app.api.access import Access
 from app.api.auth import Guard, check_routes, requires
 from app.api.cursor import Cursors
@@ -66,6 +66,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.include_router(job_events.router)
     app.include_router(queues.router)
     app.include_router(schedules.router)
+    app.include_router(limits.router)
     app.include_router(health.router)
     app.include_router(documents.router)
     app.add_api_route(

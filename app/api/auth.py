@@ -6,6 +6,7 @@ Credentials are checked in keys.py and tokens.py; what a role may do stands in p
 import hashlib
 import ipaddress
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -30,6 +31,8 @@ from app.errors import ConfigurationError, Forbidden, TooMany, Unauthenticated
 PUBLIC: Final = "public"
 MOST_CACHED: Final = 4096
 _SCOPE: Final = "tandem.principal"
+_CONVERTER: Final = re.compile(r":[a-z]+\}")
+"""What a path says about a parameter beside its name; the OpenAPI document leaves it out."""
 _log = logging.getLogger(__name__)
 
 Mode = Literal["required", "off"]
@@ -208,7 +211,7 @@ def check_routes(app: FastAPI) -> dict[str, str]:
     found: dict[str, str] = {}
     without: list[str] = []
     for route in iter_route_contexts(app.routes):
-        path = str(getattr(route, "path", None) or type(route).__name__)
+        path = _CONVERTER.sub("}", str(getattr(route, "path", None) or type(route).__name__))
         permission = _declared(route)
         methods = sorted(getattr(route, "methods", None) or {"ANY"})
         if permission is None:

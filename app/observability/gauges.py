@@ -144,7 +144,7 @@ def _of_queues(queues: Sequence[QueueFigures]) -> Iterable[Metric]:
     )
     paused = GaugeMetricFamily("tandem_queue_paused", "Whether a queue is paused", labels=["queue"])
     for one in queues:
-        for state in ("ready", "scheduled", "running"):
+        for state in ("ready", "scheduled", "blocked", "running"):
             jobs.add_metric([one.queue, state], getattr(one, state))
         oldest.add_metric([one.queue], one.oldest_seconds)
         paused.add_metric([one.queue], float(one.paused))

@@ -11,11 +11,12 @@ from app.queue.store import statement
 
 
 class QueueFigures(NamedTuple):
-    """One declared queue; counts end at the caller's limit."""
+    """One declared queue; counts end at the caller's limit. `blocked` waits for admission to a managed queue."""
 
     queue: str
     ready: int
     scheduled: int
+    blocked: int
     running: int
     oldest_seconds: float
     paused: bool

@@ -11,6 +11,7 @@ from app.config import Settings
 from app.database.connect import connect
 from app.observability.gauges import DatabaseGauges
 from app.queue.store import Store
+from tests.support.admission import manage
 from tests.support.claims import add, claim, value
 from tests.support.states import fill
 
@@ -35,6 +36,8 @@ def read(registry: CollectorRegistry, name: str, **labels: str) -> float:
 async def test_queues_are_told_by_where_their_jobs_stand(db_url: str, registry: CollectorRegistry) -> None:
     async with await connect(db_url, name="test") as connection:
         await Store(connection).declare_queues(["default", "mail"])
+        await manage(connection, "slow")
+        await add(connection, 4, queue="slow")
         await add(connection, 5)
         await add(connection, 2, queue="mail")
         await claim(connection, 2)
@@ -46,6 +49,7 @@ async def test_queues_are_told_by_where_their_jobs_stand(db_url: str, registry: 
         for state, jobs in (("ready", 3), ("scheduled", 1), ("running", 2)):
             assert read(registry, "tandem_queue_jobs", queue="default", state=state) == jobs
         assert read(registry, "tandem_queue_jobs", queue="mail", state="ready") == 2
+        assert read(registry, "tandem_queue_jobs", queue="slow", state="blocked") == 4
         assert read(registry, "tandem_queue_oldest_ready_seconds", queue="mail") >= 3600
         assert read(registry, "tandem_queue_oldest_ready_seconds", queue="default") < 3600
         assert read(registry, "tandem_queue_paused", queue="mail") == 1

@@ -19,6 +19,7 @@ from workers.testing.runner import Runner, lane_of
 
 Answer = TypeVar("Answer")
 _READY = load(__package__, "find_ready")
+_BLOCKED = load(__package__, "find_blocked")
 _OUTCOMES = load(__package__, "read_outcomes")
 PROMOTED_AT_ONCE = 1_000
 
@@ -38,7 +39,8 @@ def drain(
     `place` is the database's address (connections of its own, `slots` handlers at once, each result committed), or
     the test's connection or session on psycopg: then jobs run one after the other on it, inside its transaction, and
     nothing is committed. `due=True` also runs what has come due by the queue's clock (see `fake_clock`), schedules
-    too. Unlike a worker it claims from all queues, unless told otherwise; jobs of paused queues wait here too. Raises
+    too. Unlike a worker it claims from all queues, unless told otherwise; what is paused, or held back by a limit, rate
+    or order, waits here too. Raises
     TimeoutError after `timeout` seconds, AssertionError after `most` tries.
     """
     return until_done(_drain(ground_of(place), registry, due, queues, slots, timeout, most), "drain")
@@ -112,7 +114,12 @@ async def _next(
             pass
     wanted = None if queues is None else list(queues)
     lanes = [lane_of(*row) for row in await runner.ground.rows(_READY, {"queues": wanted})]
-    return await runner.claim(lanes) if lanes else []
+    if lanes and (jobs := await runner.claim(lanes)):
+        return jobs
+    for (queue,) in await runner.ground.rows(_BLOCKED, {"queues": wanted}):
+        if jobs := await runner.admit(queue):
+            return jobs
+    return []
 
 
 def _names(jobs: Sequence[ClaimedJob]) -> str:

@@ -50,7 +50,7 @@ def inline(
     if connection is None:
         return until_done(_call(found, job, raise_error), "inline")
     job_id = enqueue(connection, job).job_id
-    return until_done(_run(ground_of(connection), registry, job_id, raise_error), "inline")
+    return until_done(_run(ground_of(connection), registry, job_id, job.queue, raise_error), "inline")
 
 
 async def inline_async(
@@ -68,20 +68,21 @@ async def inline_async(
     if connection is None:
         return await _call(found, job, raise_error)
     job_id = (await aio.enqueue(connection, job)).job_id
-    return await _run(await ground_of_async(connection), registry, job_id, raise_error)
+    return await _run(await ground_of_async(connection), registry, job_id, job.queue, raise_error)
 
 
 def _now(job: NewJob) -> NewJob:
     return replace(job, run_at=None)
 
 
-async def _run(ground: Ground, registry: Registry, job_id: int, raise_error: bool) -> Ran:
+async def _run(ground: Ground, registry: Registry, job_id: int, queue: str, raise_error: bool) -> Ran:
     async with Runner(ground, registry, slots=1) as runner:
         place = await ground.rows(_POSITION, {"job_id": job_id})
-        claimed = await runner.claim([lane_of(*place[0], alone=True)]) if place else []
-        if not claimed:
+        claimed = await (runner.claim([lane_of(*place[0], alone=True)]) if place else runner.admit(queue))
+        if [job.id for job in claimed] != [job_id]:
             raise AssertionError(
-                f"job {job_id} is not ready: its unique key has an older job, or its queue is paused"
+                f"job {job_id} is not ready: its unique key has an older job, its queue is paused, or a limit "
+                "or another job of its managed queue comes before it"
             )
         await runner.run(claimed)
         (ran,) = (await report_of(runner)).jobs

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Self
 
 from app.config import DatabaseSettings
+from app.queue.admission_store import AdmissionStore
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind, Registry
 from app.queue.running import Job
@@ -78,6 +79,14 @@ class Runner:
         store = Store(await self.ground.claiming.get())
         token = secrets.randbits(63)
         return await store.claim_jobs(lanes, want=self.want, token=token, worker=self._worker, lease=LEASE)
+
+    async def admit(self, queue: str) -> list[ClaimedJob]:
+        """Claim from a managed queue what its limits, order and rates allow."""
+        store, token = AdmissionStore(await self.ground.claiming.get()), secrets.randbits(63)
+        admitted = await store.admit_jobs(
+            queue, want=self.want, token=token, worker=self._worker, lease=LEASE, thorough=True
+        )
+        return admitted.jobs
 
     async def run(self, jobs: Sequence[ClaimedJob]) -> None:
         """Run claimed jobs to their end; returns when the database knows what has become of them."""
