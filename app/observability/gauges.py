@@ -18,7 +18,7 @@ from app.config import Settings
 from app.database.connect import connect_sync
 from app.database.deadline import BoundedConnection
 from app.domains.conversations.repository import Waiting, count_waiting
-from app.domains.customers.repository import Load, measure_load
+from app.domains.customers.load import Load, measure_load
 from app.errors import AppError
 from app.queue.measure import Lag, QueueFigures, measure_lag, measure_queues
 from app.queue.scaling import measure_demand, wanted_slots

@@ -381,17 +381,3 @@ async def report_outcomes(
 
 def _month(customer_id: str, month: date, time_zone: str) -> Row:
     return {"customer_id": customer_id, "month": month, "time_zone": time_zone}
-
-
-class Load(NamedTuple):
-    """The database-wide gauges: capacity, jobs that count against it, and which workflows are healthy."""
-
-    capacity: int
-    load: int
-    healthy: dict[str, bool]
-
-
-def measure_load(connection: psycopg.Connection[Any], *, late: float, most: int) -> Load:
-    """The gauges; a canary without an answer for `late` seconds is unhealthy."""
-    row = connection.execute(statement(AREA, "measure_load"), {"late": late, "most": most}).fetchone()
-    return Load(*row) if row is not None else Load(0, 0, {})
