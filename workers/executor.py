@@ -86,6 +86,9 @@ class Executor:
         if claimed.expired(kind.start_within):
             self.finisher.failed(claimed, 0.0, EXPIRED)
             return
+        if not self.inbox.lives(claimed):
+            self.finisher.lost(claimed, 0.0)
+            return
         job: Job[Any] = self._job(claimed, kind)
         key = id(slot)
         self._jobs[key] = [job]
@@ -145,6 +148,9 @@ class Executor:
                 continue
             if claimed.expired(kind.start_within):
                 self.finisher.failed(claimed, 0.0, EXPIRED)
+                continue
+            if not self.inbox.lives(claimed):
+                self.finisher.lost(claimed, 0.0)
                 continue
             try:
                 _ = job.payload

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic
 from typing import Literal
 from uuid import UUID
 
@@ -117,10 +118,12 @@ class Heartbeat:
     async def _beat(self, age: float) -> None:
         """Extend what is older than `age`, in general one beat: short jobs never cost a heartbeat."""
         pairs = sorted(self.inbox.leases_older_than(age))
+        asked_at, extended = monotonic(), set[tuple[int, int]]()
         for start in range(0, len(pairs), AT_ONCE):
             part = pairs[start : start + AT_ONCE]
             connection = await self._connection.get()
             existing = await Store(connection).extend_leases(part, lease=self.lease)
+            extended.update(existing)
             still = set(self.inbox.leases_older_than(0.0))
             lost = [pair for pair in part if pair not in existing and pair in still]
             if lost:
@@ -128,5 +131,6 @@ class Heartbeat:
             cancelled = [pair for pair, asked in existing.items() if asked]
             if cancelled:
                 self._on_cancel(cancelled)
+        self.inbox.extended = dict.fromkeys(extended, asked_at)
         await Store(await self._connection.get()).see_worker(self.worker)
         self.beats += 1

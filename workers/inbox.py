@@ -6,6 +6,7 @@ Plain memory of one process; the database knows nothing of it. The lease table a
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from time import monotonic
 
 from app.queue.job import ClaimedJob
@@ -14,9 +15,13 @@ from app.queue.job import ClaimedJob
 class Inbox:
     """One deque from which all slots pull, and the set of leases held. Only `leases_older_than` is thread-safe."""
 
-    def __init__(self, *, slots: int, most: int) -> None:
+    def __init__(self, *, slots: int, most: int, lease: float = inf) -> None:
         self.slots = slots
         self.most = most
+        self.lease = lease
+        """Seconds that a lease lasts from the claim or its last extension."""
+        self.extended: dict[tuple[int, int], float] = {}
+        """When the last heartbeat was sent, for each lease that it extended; its thread replaces the whole of it."""
         self._unfinished_limit = slots + 5 * most
         self.low = asyncio.Event()
         self.closed = False
@@ -164,6 +169,12 @@ class Inbox:
     def holds(self, job_id: int, token: int) -> bool:
         """Whether this process still answers for the lease."""
         return (job_id, token) in self._held
+
+    def lives(self, job: ClaimedJob) -> bool:
+        """Whether the lease cannot have run out yet: who stood still must not start what another has by now."""
+        pair = (job.id, job.token)
+        since = self.extended.get(pair) or self._held.get(pair)
+        return since is None or monotonic() - since < self.lease
 
     @property
     def held(self) -> int:

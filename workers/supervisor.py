@@ -93,7 +93,8 @@ class Supervisor:
     def _make_path(self) -> None:
         """The way of a job through this process: inbox, slots, executor, finisher."""
         worker, registry = self.settings.worker, self.registry
-        self.inbox = Inbox(slots=worker.slots, most=worker.claim_batch * worker.prefetch_batches)
+        most = worker.claim_batch * worker.prefetch_batches
+        self.inbox = Inbox(slots=worker.slots, most=most, lease=worker.lease_seconds)
         self.admitter = Admitter(
             inbox=self.inbox,
             queues=worker.queues,

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from app.queue.job import ClaimedJob
@@ -96,3 +97,13 @@ async def test_jobs_of_a_quiet_queue_pass_those_of_a_flooded_one() -> None:
     inbox.push([job(3), *quiet], asked_at=0.0, first=quiet)
     assert [(await inbox.take()).id for _ in range(5)] == [4, 5, 1, 2, 3]
     assert inbox.held == 5
+
+
+def test_a_lease_that_was_not_extended_in_time_does_not_live() -> None:
+    inbox = Inbox(slots=1, most=2, lease=10.0)
+    young, old, extended = job(1), job(2), job(3)
+    now = monotonic()
+    inbox.push([young], asked_at=now)
+    inbox.push([old, extended], asked_at=now - 11.0)
+    inbox.extended = {(extended.id, extended.token): now - 1.0}
+    assert [inbox.lives(one) for one in (young, old, extended)] == [True, False, True]

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.queue.job import NewJob
@@ -60,3 +61,26 @@ async def test_whatever_a_handler_raises_ends_its_job_and_not_its_slot(
     async with supervised(db_url, registry, slots=1, drain_seconds=0.2) as worker:
         await eventually_async(lambda: outcomes(db_url, ids) == ["DEAD", "SUCCEEDED"], timeout=4)
         await eventually_async(lambda: worker.inbox.held == 0)
+
+
+async def test_a_job_whose_lease_ran_out_before_a_slot_was_free_is_not_started(db_url: str) -> None:
+    """A process that stood still: somebody else may run the job by now."""
+    registry, started = Registry(), list[int]()
+
+    async def note(job: Job[Any]) -> None:
+        started.append(job.id)
+
+    registry.handler("note")(note)
+    async with supervised(db_url, registry, slots=2) as worker:
+        worker.inbox.lease = -1.0  # as if it had lain here for longer than its lease
+        [late] = enqueue_all(db_url, [NewJob("note")])
+        await eventually_async(lambda: holders(db_url, late) == 1 and worker.inbox.held == 0)
+        worker.inbox.lease = 30.0
+        [next_one] = enqueue_all(db_url, [NewJob("note")])
+        await eventually_async(lambda: started == [next_one])
+
+
+def holders(url: str, job_id: int) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM tandem.lease WHERE job_id = %s", (job_id,)).fetchone()
+    return int(row[0]) if row else 0
