@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.database.cluster import Cluster
 from app.database.connect import connect, connect_sync
@@ -19,6 +20,9 @@ from tests.support import databases, servers
 
 # The servers of the tests need not survive a power failure; tests/database/test_durability.py says the opposite.
 os.environ.setdefault("TANDEM_DATABASE__ALLOW_DATA_LOSS", "true")
+# How long a draw takes says how busy the machine is, nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 SERVER = pytest.StashKey[str]()
 TEMPLATE = pytest.StashKey[str]()
 CLEAN_UP = pytest.StashKey[ExitStack]()

@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from app.queue.admin import flushed, tell_hook
+from app.queue.admin import HOOK_PATIENCE, flushed, tell_hook
 from app.queue.expiry_store import ExpiryStore
 from app.queue.kinds import Registry
 
@@ -65,6 +65,7 @@ async def _expire(
     """All in one transaction, or, when a hook raises, each in its own."""
     try:
         async with flushed(connection):
+            await connection.execute(HOOK_PATIENCE)
             rows = await ExpiryStore(connection).expire_jobs(
                 [job for job, _ in jobs], deadlines=[at for _, at in jobs], reason=REASON
             )

@@ -25,7 +25,6 @@ class ExpireJobs(Step):
 
     async def run_once(self, connection: BoundedAsyncConnection) -> Moved:
         """End what is overdue."""
-        await connection.execute("SET lock_timeout = '2s'")  # a hook that waits holds up only its own job
         settled = self.settled.at
         own = await expire_overdue(connection, self.registry, after=self._floor)
         earliest = await ExpiryStore(connection).earliest_deadline(after=self._floor)
