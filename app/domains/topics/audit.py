@@ -1,4 +1,7 @@
-"""Sealing and verifying the audit log: entries are appended unchained, and chained in batches by the sweeper."""
+"""Sealing and verifying the audit log: entries are appended unchained, and chained in batches by the sweeper.
+
+Publishes through a program's own connection get their entries here, from the log of messages.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,6 +14,8 @@ from app.domains.topics.chain import START, Head, Heads, Signer, next_hash
 from app.domains.topics.repository import Connection
 
 PAGE = 1_000
+OWN_CONNECTION = "database"
+"""The actor of publishes that programs made through their own connections: told by the log of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,11 @@ async def seal(connection: Connection, folder: Path) -> int:
     sealed = 0
     try:
         async with connection.transaction():
-            entries = await repository.read_unsealed(connection)
+            # One at a time: what is told lies before this batch's end, and must not fall behind another's.
+            if not await repository.lock_chain(connection):
+                return 0
+            xid_end = await repository.tell_publishes(connection, actor=OWN_CONNECTION)
+            entries = await repository.read_unsealed(connection, xid_end)
             if entries:
                 seq, hashed = entries[0]["last_seq"], bytes(entries[0]["last_hash"])
                 rows = []

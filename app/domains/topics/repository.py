@@ -211,9 +211,19 @@ async def write_audit(
     await connection.execute(statement("topics", "write_audit"), params)
 
 
-async def read_unsealed(connection: Connection) -> list[Row]:
+async def lock_chain(connection: Connection) -> bool:
+    """Be the one sealer until the transaction ends; False when another is."""
+    return bool((await rows(connection, "lock_chain", {}))[0]["locked"])
+
+
+async def tell_publishes(connection: Connection, *, actor: str) -> str:
+    """Note publishes that no entry tells of, of transactions that have ended; answers the xid where the batch ends."""
+    return str((await rows(connection, "tell_publishes", {"actor": actor}))[0]["xid_end"])
+
+
+async def read_unsealed(connection: Connection, xid_end: str) -> list[Row]:
     """Entries to be chained now, in their order."""
-    return await rows(connection, "read_unsealed", {})
+    return await rows(connection, "read_unsealed", {"xid_end": xid_end})
 
 
 async def write_chain(connection: Connection, links: Sequence[tuple[int, int, bytes]]) -> None:
