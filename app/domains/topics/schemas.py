@@ -197,7 +197,7 @@ class Where(Body):
             ]
         }
     )
-    position: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    position: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     time: datetime | None = None
     at: Literal["beginning", "now"] | None = None
 
@@ -234,7 +234,7 @@ class Seek(Body):
     """`replay` delivers again and keeps what waits; `seek` drops what waits first, like moving an offset."""
 
     start: Where
-    until_position: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    until_position: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     keep_waiting: bool = True
 
 
