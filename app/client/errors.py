@@ -25,7 +25,7 @@ class TandemError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders (killable handlers), and the default would lose `code` and `detail`.
-        return _restore, (type(self), self.code, self.message, self.detail)
+        return _restore, (type(self), self.code, self.message, self.detail), dict(vars(self))
 
 
 def _restore(kind: type[TandemError], code: str, message: str, detail: dict[str, Any]) -> TandemError:

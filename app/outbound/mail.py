@@ -3,8 +3,10 @@
 import asyncio
 import smtplib
 import ssl
+from collections.abc import Mapping
 from email.message import EmailMessage
 from email.utils import formatdate
+from typing import Any
 
 from app.config import NotificationSettings
 from app.errors import AppError
@@ -13,8 +15,15 @@ from app.errors import AppError
 class MailFailed(AppError):
     """The server did not take it: `error_class` says whether another try makes sense."""
 
-    def __init__(self, code: str, message: str, *, error_class: str) -> None:
-        super().__init__(code, message)
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        error_class: str = "temporary",
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code, message, detail=detail)
         self.error_class = error_class
 
 

@@ -21,8 +21,15 @@ _KEY_BYTES: Final = 24
 class WebhookFailed(AppError):
     """The receiver did not take it: `error_class` says whether another try makes sense."""
 
-    def __init__(self, code: str, message: str, *, error_class: str) -> None:
-        super().__init__(code, message)
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        error_class: str = "temporary",
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code, message, detail=detail)
         self.error_class = error_class
 
 
