@@ -15,6 +15,14 @@ BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION 'there is no topic "%"', topic USING ERRCODE = 'undefined_object', HINT = 'Make it with: tandem topics create.';
     END IF;
+    -- The caller's own login: functions with their owner's rights and SET ROLE do not change it. Superusers are members of all.
+    IF pg_has_role(session_user, to_regrole('tandem_system'), 'MEMBER')
+        AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = session_user)
+        AND NOT EXISTS (SELECT FROM tandem.topic_grant AS g WHERE g.principal = 'postgres:' || session_user
+                        AND g.operation = 'publish' AND g.topic IN (publish_target.topic, '*')) THEN
+        RAISE EXCEPTION 'login "%" may not publish to topic "%"', session_user, topic USING ERRCODE = 'insufficient_privilege',
+            HINT = format('An administrator can allow it: tandem topics grant postgres:%s publish %s', session_user, topic);
+    END IF;
     IF largest > 262144 THEN
         RAISE EXCEPTION 'a message of % bytes is over the limit of 262144', largest
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Store the data in a table and publish its key.';

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.client import Job, enqueue, enqueue_copy
+from app.client import Job, Message, enqueue, enqueue_copy, publish_many
 from app.config import CHECKOUT
 from app.database import migrate, roles
 from app.database.connect import connect, connect_sync
@@ -242,6 +242,44 @@ def test_a_producer_enqueues_through_the_functions_and_does_nothing_else(arrange
     )
     with psycopg.connect(arranged("")) as connection:
         assert connection.execute("SELECT count(*) FROM tandem.job").fetchone() == (3,)
+
+
+def test_a_system_publishes_where_its_login_has_a_grant_and_does_nothing_else(arranged: Url) -> None:
+    url = arranged("tandem_system")
+    with psycopg.connect(arranged(""), autocommit=True) as connection:
+        for topic in ("mine", "others"):
+            connection.execute("SELECT tandem.create_topic(%s)", (topic,))
+        connection.execute(  # an API key of that name, or the right to consume, is something else
+            "INSERT INTO tandem.topic_grant (principal, operation, topic)"
+            " VALUES ('postgres:tandem_system_login', 'publish', 'mine'),"
+            " ('postgres:tandem_system_login', 'consume', 'others'), ('tandem_system_login', 'publish', 'others')"
+        )
+        connection.execute("SELECT tandem.publish('others', '{}')")  # a superuser needs no grant
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT tandem.publish('mine', '{}')")
+        assert len(publish_many(connection, "mine", [Message({}), Message({})])) == 2
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not publish to topic"):
+            connection.execute("SELECT tandem.publish('others', '{}')")
+        connection.execute("SET ROLE tandem_system")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not publish to topic"):
+            publish_many(connection, "others", [Message({})])
+    denied(
+        url,
+        "SELECT FROM tandem.message",
+        "SELECT FROM tandem.topic_grant",
+        "INSERT INTO tandem.topic_grant (principal, operation, topic) VALUES ('x', 'publish', '*')",
+        "SELECT tandem.publish_one('mine', 1, 0, '{}', now(), '{}', NULL, NULL, 1::smallint, 'commit')",
+        "SELECT tandem.create_topic('x')",
+        "SELECT tandem.enqueue('x')",
+    )
+    with psycopg.connect(arranged(""), autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM tandem.message").fetchone() == (4,)
+        connection.execute(
+            "INSERT INTO tandem.topic_grant (principal, operation, topic)"
+            " VALUES ('postgres:tandem_system_login', 'publish', '*')"
+        )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT tandem.publish('others', '{}')")
 
 
 @pytest.mark.parametrize("role", list(roles.policy()))
