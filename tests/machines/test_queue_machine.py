@@ -18,7 +18,6 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "a hand-back without its token": ("hand_back_jobs", "AND l.token = i.token", ""),
     "a rescue by id alone": ("rescue_jobs", "AND l.token = i.token AND l.expires_at <= c.at", ""),
     "a claim from paused queues": ("claim_jobs", "q.paused_at IS NOT NULL", "false"),
-    "a retry that forgets the cancel": ("retry_jobs", "WHERE c.job_id = u.job_id)", "WHERE false)"),
     "a redrive of what succeeded": ("redrive_jobs", "AND d.outcome = 'DEAD'", ""),
 }  # fmt: skip
 
