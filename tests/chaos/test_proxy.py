@@ -135,8 +135,8 @@ def test_a_writing_statement_outside_a_transaction_is_a_commit(
 
 
 def test_the_nth_request_or_a_named_one(opened: Opened, proxy: FaultProxy, direct: Direct) -> None:
-    connection = opened()
-    proxy.cut_before(nth(3))
+    connection = opened()  # opening one is a request by itself: it looks for a pooler
+    proxy.cut_before(nth(4))
     connection.execute("SELECT 1")
     connection.execute("SELECT 2")
     with pytest.raises(psycopg.OperationalError):

@@ -92,7 +92,8 @@ async def test_f17_a_full_server_delays_work_and_loses_none(make_server: MakeSer
                 answer = await client.post(END, json=body())
                 assert answer.status_code == 503, answer.text
                 go(tmp_path)
-                outsiders.pop().close()
+                for one in [outsiders.pop() for _ in range(4)]:  # the API may take some of what is free
+                    one.close()
                 # What holds leases and writes ends has its connections already.
                 eventually(lambda: outcomes_seen(outsiders[0], jobs) == {"SUCCEEDED"}, timeout=60)
                 for one in outsiders:
