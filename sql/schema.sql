@@ -806,6 +806,7 @@ $$;
 CREATE FUNCTION tandem.eta(job bigint) RETURNS TABLE(basis text, "position" bigint, position_exact boolean, start_at timestamp with time zone, start_low timestamp with time zone, start_high timestamp with time zone, finish_at timestamp with time zone, finish_low timestamp with time zone, finish_high timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
     AS $_$
 WITH place AS MATERIALIZED (
     SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
@@ -1800,6 +1801,7 @@ $$;
 CREATE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE(basis text, waiting bigint, waiting_exact boolean, servers double precision, mean_seconds double precision, drained_at timestamp with time zone, drained_low timestamp with time zone, drained_high timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
     AS $_$
 SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
             WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION tandem.eta(job bigint) RETURNS TABLE (
     basis text, "position" bigint, position_exact boolean, start_at timestamptz, start_low timestamptz, start_high timestamptz,
     finish_at timestamptz, finish_low timestamptz, finish_high timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 WITH place AS MATERIALIZED (
     SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,

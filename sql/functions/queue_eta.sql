@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE (
     basis text, waiting bigint, waiting_exact boolean, servers float8, mean_seconds float8, drained_at timestamptz,
     drained_low timestamptz, drained_high timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
             WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,

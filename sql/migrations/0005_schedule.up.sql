@@ -628,7 +628,7 @@ $$;
 CREATE OR REPLACE FUNCTION tandem.eta(job bigint) RETURNS TABLE (
     basis text, "position" bigint, position_exact boolean, start_at timestamptz, start_low timestamptz, start_high timestamptz,
     finish_at timestamptz, finish_low timestamptz, finish_high timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 WITH place AS MATERIALIZED (
     SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
@@ -669,7 +669,7 @@ $$;
 CREATE OR REPLACE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE (
     basis text, waiting bigint, waiting_exact boolean, servers float8, mean_seconds float8, drained_at timestamptz,
     drained_low timestamptz, drained_high timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
             WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,
