@@ -591,7 +591,7 @@ CREATE OR REPLACE FUNCTION tandem.hear_touches(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    probes boolean := thorough OR at - st.probed_at > interval '0.2 s' OR st.probed_at > at;
+    probes boolean := thorough OR st.probed_at < at - interval '0.2 s' OR st.probed_at > at;
     start bigint := CASE WHEN NOT probes THEN st.heard ELSE coalesce((
         SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = q.name AND f.priority = -1), 0) END;
     lanes text[] := ARRAY(SELECT DISTINCT s FROM unnest(st.shelves || ''::text) AS s WHERE NOT q.ordered OR s = '');
