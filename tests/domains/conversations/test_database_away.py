@@ -106,7 +106,11 @@ async def test_an_exhausted_pool_is_busy_not_hanging(db_url: str) -> None:
             waiting = asyncio.create_task(client.post(END, json=body()))
             await eventually_async(
                 lambda: bool(
-                    read(db_url, "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+                    read(
+                        db_url,
+                        "SELECT pid FROM pg_locks JOIN pg_stat_activity AS a USING (pid) WHERE NOT granted"
+                        " AND locktype = 'transactionid' AND a.datname = current_database()",
+                    )
                 )
             )
             assert_away(await client.post(END, json=body("conv_2")), "database-busy")
