@@ -1383,6 +1383,34 @@ SELECT a.jobs, a.jobs < 10000 FROM tandem.blocked AS b CROSS JOIN LATERAL (
 WHERE b.job_id = $1
 $_$;
 
+CREATE TABLE tandem.lease (
+    job_id bigint NOT NULL,
+    token bigint NOT NULL,
+    worker uuid NOT NULL,
+    claimed_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    priority smallint NOT NULL,
+    attempt smallint NOT NULL,
+    crashes smallint NOT NULL,
+    suspect boolean NOT NULL,
+    alone boolean DEFAULT false NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    partition_key text COLLATE pg_catalog."C",
+    slot bigint,
+    kind text COLLATE pg_catalog."C",
+    exempt boolean,
+    charged_ms double precision
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
+
+COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
+
+COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside managed queues';
+
+CREATE FUNCTION tandem.kept_in_sight(q tandem.queue, key text, heads bigint[], live bigint, lease_floor bigint) RETURNS bigint[]
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN ((q).ordered AND (live > 0)) THEN (ARRAY[LEAST((heads)[1], (SELECT min(l.job_id) AS min FROM tandem.lease l WHERE ((l.queue = (kept_in_sight.q).name) AND (l.partition_key = kept_in_sight.key) AND (l.slot >= kept_in_sight.lease_floor))))] || (heads)[2:]) ELSE heads END;
+
 CREATE TABLE tandem.key (
     queue text NOT NULL COLLATE pg_catalog."C",
     partition_key text NOT NULL COLLATE pg_catalog."C",
@@ -1629,8 +1657,8 @@ CREATE FUNCTION tandem.place_turns(q tandem.queue, st tandem.admission, at times
 DECLARE soonest timestamptz;
 BEGIN
     WITH facts AS MATERIALIZED (
-        SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.heads, h.best, n.live, n.lease_floor, w.due_at,
-               CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
+        SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.best, n.live, n.lease_floor, w.due_at,
+               tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
                CASE WHEN NOT q.ordered THEN u.lane WHEN w.kind = ANY (limited) THEN w.kind ELSE '' END AS shelf,
                h.best IS NOT NULL AND coalesce(n.live < c.most, true) AND NOT w.halted AS goes
         FROM (SELECT i.partition_key, i.lane, i.vtime, i.mean, i.tat,
@@ -1646,13 +1674,13 @@ BEGIN
         CROSS JOIN LATERAL tandem.head_waits(q, u.partition_key, u.lane, h.heads, u.tat, c.every, c.burst, at) AS w
     ), moved AS (
         UPDATE tandem.turn AS t SET seq = nextval('tandem.ready_position'), shelf = f.shelf, rank = f.rank, vtime = f.vtime, mean_ms = f.mean,
-            eligible = f.goes AND f.due_at IS NULL, due_at = CASE WHEN f.goes THEN f.due_at END, floors = f.heads,
+            eligible = f.goes AND f.due_at IS NULL, due_at = CASE WHEN f.goes THEN f.due_at END, floors = f.floors,
             lease_floor = f.lease_floor, tat = f.tat
         FROM facts AS f WHERE t.ctid = f.tid
     ), made AS (
         INSERT INTO tandem.turn (queue, partition_key, lane, shelf, rank, vtime, eligible, due_at, floors, lease_floor, mean_ms, tat)
         SELECT q.name, f.partition_key, f.lane, f.shelf, f.rank, f.vtime, f.goes AND f.due_at IS NULL,
-               CASE WHEN f.goes THEN f.due_at END, f.heads, f.lease_floor, f.mean, f.tat
+               CASE WHEN f.goes THEN f.due_at END, f.floors, f.lease_floor, f.mean, f.tat
         FROM facts AS f WHERE f.tid IS NULL AND f.best IS NOT NULL
     ), shelf AS (
         SELECT x.shelf, x.rank, min(x.start) AS start, min(x.due_at) AS due_at
@@ -2273,30 +2301,6 @@ COMMENT ON TABLE public.conversation_events IS 'One row per ended conversation: 
 COMMENT ON COLUMN public.conversation_events.next_attempt_at IS 'While PENDING: when a retry is due, or from when on the fallback may look whether the job is still there';
 
 COMMENT ON COLUMN public.conversation_events.score IS 'What the log gave: turns, questions, emotion, topics, parts of the change';
-
-CREATE TABLE tandem.lease (
-    job_id bigint NOT NULL,
-    token bigint NOT NULL,
-    worker uuid NOT NULL,
-    claimed_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    priority smallint NOT NULL,
-    attempt smallint NOT NULL,
-    crashes smallint NOT NULL,
-    suspect boolean NOT NULL,
-    alone boolean DEFAULT false NOT NULL,
-    queue text NOT NULL COLLATE pg_catalog."C",
-    partition_key text COLLATE pg_catalog."C",
-    slot bigint,
-    kind text COLLATE pg_catalog."C",
-    exempt boolean,
-    charged_ms double precision
-)
-WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1');
-
-COMMENT ON TABLE tandem.lease IS 'Jobs that a worker holds; every later write must match the random token';
-
-COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside managed queues';
 
 CREATE VIEW tandem.job_status AS
  SELECT m.job_id,

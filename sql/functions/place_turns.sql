@@ -10,8 +10,8 @@ AS $$
 DECLARE soonest timestamptz;
 BEGIN
     WITH facts AS MATERIALIZED (
-        SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.heads, h.best, n.live, n.lease_floor, w.due_at,
-               CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
+        SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.best, n.live, n.lease_floor, w.due_at,
+               tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
                CASE WHEN NOT q.ordered THEN u.lane WHEN w.kind = ANY (limited) THEN w.kind ELSE '' END AS shelf,
                h.best IS NOT NULL AND coalesce(n.live < c.most, true) AND NOT w.halted AS goes
         FROM (SELECT i.partition_key, i.lane, i.vtime, i.mean, i.tat,
@@ -27,13 +27,13 @@ BEGIN
         CROSS JOIN LATERAL tandem.head_waits(q, u.partition_key, u.lane, h.heads, u.tat, c.every, c.burst, at) AS w
     ), moved AS (
         UPDATE tandem.turn AS t SET seq = nextval('tandem.ready_position'), shelf = f.shelf, rank = f.rank, vtime = f.vtime, mean_ms = f.mean,
-            eligible = f.goes AND f.due_at IS NULL, due_at = CASE WHEN f.goes THEN f.due_at END, floors = f.heads,
+            eligible = f.goes AND f.due_at IS NULL, due_at = CASE WHEN f.goes THEN f.due_at END, floors = f.floors,
             lease_floor = f.lease_floor, tat = f.tat
         FROM facts AS f WHERE t.ctid = f.tid
     ), made AS (
         INSERT INTO tandem.turn (queue, partition_key, lane, shelf, rank, vtime, eligible, due_at, floors, lease_floor, mean_ms, tat)
         SELECT q.name, f.partition_key, f.lane, f.shelf, f.rank, f.vtime, f.goes AND f.due_at IS NULL,
-               CASE WHEN f.goes THEN f.due_at END, f.heads, f.lease_floor, f.mean, f.tat
+               CASE WHEN f.goes THEN f.due_at END, f.floors, f.lease_floor, f.mean, f.tat
         FROM facts AS f WHERE f.tid IS NULL AND f.best IS NOT NULL
     ), shelf AS (
         SELECT x.shelf, x.rank, min(x.start) AS start, min(x.due_at) AS due_at

@@ -18,6 +18,7 @@ DROP FUNCTION tandem.admit_pass;
 DROP FUNCTION tandem.count_room;
 DROP FUNCTION tandem.hear_touches;
 DROP FUNCTION tandem.place_turns;
+DROP FUNCTION tandem.kept_in_sight;
 DROP FUNCTION tandem.choose_jobs;
 DROP FUNCTION tandem.next_in_line;
 DROP FUNCTION tandem.open_turns;

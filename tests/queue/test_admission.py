@@ -174,6 +174,24 @@ async def test_order_survives_retries_rescues_and_a_later_priority(connection: C
     assert len(order) == 4
 
 
+async def test_an_end_heard_before_the_return_of_its_job_lets_nothing_pass(connection: Connection) -> None:
+    """Both are said in one transaction, but a later position may be heard while an earlier one is looked for late."""
+    await manage(connection, ordered=True)
+    first, second = await add(connection, 2, partition_key="a")
+    [job] = await admit(connection)
+    await AdmissionStore(connection).retry_jobs(
+        [Failed(job.id, job.token, 1.0, "temporary", "no", delay=10.0)]
+    )
+    gone = await connection.execute("DELETE FROM tandem.touch WHERE first IS NOT NULL")
+    assert gone.rowcount == 1
+    assert await admit(connection) == [], "the job that failed stands before the second"
+    await at(connection, 11)
+    [job] = await admit(connection)
+    assert job.id == first
+    await finish(connection, [job])
+    assert [one.id for one in await admit(connection)] == [second]
+
+
 @pytest.mark.parametrize("dead_head", ["skip", "block"])
 async def test_a_dead_head_is_passed_or_stops_its_key(connection: Connection, dead_head: str) -> None:
     await manage(connection, ordered=True, dead_head=dead_head)

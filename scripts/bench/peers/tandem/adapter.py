@@ -143,7 +143,7 @@ async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
     async def handler(job: Job[dict[str, Any]]) -> None:
         body = job.payload
         journal.note(job, "start")
-        record.ran(body["n"], body["t"])
+        record.ran(body["n"], body["t"], again=job.attempt > 1)
         if run_ms:
             await asyncio.sleep(run_ms / 1000)
         journal.note(job, "end")
