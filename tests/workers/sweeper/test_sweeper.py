@@ -59,6 +59,16 @@ def opener(url: str) -> Open:
 
 
 @asynccontextmanager
+async def reconnecting(url: str) -> AsyncIterator[Reconnecting]:
+    """Closed at the end, also of a test that fails: who finds it open later is another test."""
+    connection = Reconnecting("test", opener(url))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
 async def sweeping(url: str, *steps: Step, lease: float = 1.0) -> AsyncIterator[Sweeper]:
     sweeper = Sweeper(steps=steps, opener=opener(url), leader_lease=lease)
     sweeper.start()
@@ -136,14 +146,14 @@ async def test_a_step_that_fails_or_loses_its_connection_stops_no_other(db_url: 
 
 
 async def test_a_step_forgets_what_it_remembers_when_its_connection_is_another(db_url: str) -> None:
-    step, connection = Counting(), Reconnecting("test", opener(db_url))
-    await run_step(step, connection)
-    await run_step(step, connection)
-    assert step.resets == 1
-    await connection.close()
-    await run_step(step, connection)
-    assert step.resets == 2
-    await connection.close()
+    step = Counting()
+    async with reconnecting(db_url) as connection:
+        await run_step(step, connection)
+        await run_step(step, connection)
+        assert step.resets == 1
+        await connection.close()
+        await run_step(step, connection)
+        assert step.resets == 2
 
 
 async def run_until_settled(mover: MoveFloors, connection: Reconnecting, *, at_least: int) -> None:
@@ -158,11 +168,11 @@ async def run_until_settled(mover: MoveFloors, connection: Reconnecting, *, at_l
 
 
 async def test_floors_do_not_pass_positions_that_a_crash_gives_out_again(db_url: str) -> None:
-    async with await worker_connection(db_url) as queue:
+    mover = MoveFloors(Settled())
+    async with await worker_connection(db_url) as queue, reconnecting(db_url) as connection:
         await Store(queue).declare_queues(["default"])
         await add(queue, 20)
         await claim(queue, 20)
-        mover, connection = MoveFloors(Settled()), Reconnecting("test", opener(db_url))
         await run_until_settled(mover, connection, at_least=20)
         # What an unflushed sequence does in a crash, and the floors that were not flushed either.
         await queue.execute("DELETE FROM tandem.lane_floor")
@@ -173,7 +183,6 @@ async def test_floors_do_not_pass_positions_that_a_crash_gives_out_again(db_url:
         await run_until_settled(mover, connection, at_least=1)
         floor = (await Store(queue).read_floors(["default"]))["default", 5]
         assert [one.id for one in await claim(queue, lanes=every_lane(floor=floor))] == [job]
-        await connection.close()
 
 
 # --- one pass for cron ---------------------------------------------------------------------------------------------
