@@ -72,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/fuzz_api", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="how long to fuzz (default 60)")
+    parser.add_argument(
+        "--seconds", type=int, help="repeat until then (default 60; with --examples: each phase once)"
+    )
     parser.add_argument("--seed", type=int, default=None, help="draws the calls; default: a new one")
     parser.add_argument("--examples", type=int, default=None, help="most calls of one operation in one phase")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
@@ -82,6 +84,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--api", metavar="URL", help="fuzz what serves there, and judge its answers alone")
     parser.add_argument("--pg-bin", type=Path, metavar="DIR", help="programs of another PostgreSQL")
     options = parser.parse_args(arguments)
+    if options.seconds is None and options.examples is None:
+        options.seconds = 60
     if options.seed is None:
         options.seed = time.time_ns() % 1_000_000
     return options
@@ -169,12 +173,14 @@ def _fuzz(options: argparse.Namespace, address: str, place: Path, key: str | Non
     details = place / "schemathesis.json"
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run",
-        f"{address}/openapi.json", "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful",
-        "--max-time", str(options.seconds), "--seed", str(options.seed), "--continue-on-failure",
+        f"{address}/openapi.json", "--phases", "examples,coverage,fuzzing,stateful",
+        "--seed", str(options.seed), "--continue-on-failure",
         "--request-timeout", "20", "--report", "json", "--report-json-path", str(details),
     ]  # fmt: skip
     if key is not None:
         command += ["--header", f"Authorization: Bearer {key}"]
+    if options.seconds is not None:
+        command += ["--max-time", str(options.seconds)]
     if options.examples is not None:
         command += ["--max-examples", str(options.examples)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

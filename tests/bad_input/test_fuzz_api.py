@@ -21,7 +21,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
 
 
 def test_generated_calls_find_nothing(db_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, report = run(capsys, "--database", db_url, "--seconds", "20", "--seed", "20261122")
+    code, report = run(capsys, "--database", db_url, "--seed", "20261122", "--examples", "2")
     assert code == 0, report
     assert report["operations"] == report["of_operations"]
     assert (report["unforeseen"], report["misplaced_jobs"], report["events_without_job"]) == (0, 0, 0)

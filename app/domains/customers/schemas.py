@@ -4,7 +4,16 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
 
 from app.domains.customers.models import Channel, Importance, Language
 
@@ -173,6 +182,17 @@ class Notifications(BaseModel):
     notifications: list[NotificationState]
 
 
+Month = Annotated[
+    date,
+    BeforeValidator(
+        lambda month: f"{month}-01" if isinstance(month, str) and len(month) == len("2026-11") else month
+    ),
+    PlainSerializer(lambda first: f"{first:%Y-%m}", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$", "examples": ["2026-11"]}),
+]
+"""The first day of a month, told as the addresses take it: 2026-11."""
+
+
 class InvoiceLine(BaseModel):
     """One priced step: `quantity` units at `price` each; amounts are exact decimals as text."""
 
@@ -190,7 +210,7 @@ class Invoice(BaseModel):
     number: int | None
     customer_id: str
     name: str
-    month: date
+    month: Month
     currency: str
     lines: list[InvoiceLine]
     total: Decimal
