@@ -1,4 +1,4 @@
-"""A deep queue costs a claim no more than a shallow one: index access alone, and as many pages whatever waits.
+"""A deep queue costs a call no more than a shallow one: index access alone, and as many pages whatever waits.
 
 `TANDEM_TEST_DEPTH=10000000 pytest tests/queue/test_depth.py` asks the same of ten million jobs (about 10 GB of disk).
 """
@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.database.deadline import BoundedAsyncConnection
 from app.queue.claim import END
 from app.queue.store import Store, statement
+from scripts.measure_depth import measure, problems
 from tests.support.claims import WORKER, worker_connection
 
 DEPTH = int(os.environ.get("TANDEM_TEST_DEPTH", "40000"))
@@ -88,3 +90,24 @@ async def test_a_look_at_empty_lanes_costs_a_probe_each(db_url: str) -> None:
         plan = await claim_plan(connection)
         assert plan["Actual Rows"] == 0
         assert pages(plan) <= len(LANES) * 4 + 20
+
+
+def test_claims_promotions_rescues_and_admissions_touch_as_many_pages_whatever_waits(db_url: str) -> None:
+    readings = measure(db_url, [SHALLOW, DEPTH])
+    assert {one.call for one in readings} == {"claim", "promote", "rescue", "admission"}
+    assert problems(readings) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("DROP INDEX tandem.lease_expires", "rescue"),
+        ("ALTER TABLE tandem.scheduled DROP CONSTRAINT scheduled_pkey", "promote"),
+    ],
+)
+def test_a_missing_index_is_noticed(db_url: str, damage: str, found: str) -> None:
+    with psycopg.connect(db_url) as connection:
+        connection.execute(damage.encode())
+    wrong = problems(measure(db_url, [SHALLOW, 5 * SHALLOW]))
+    assert wrong
+    assert {text.split()[0] for text in wrong} == {found}
