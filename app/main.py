@@ -20,7 +20,7 @@ from app.config import Settings, load_settings
 from app.database import durability
 from app.database.engine import make_session_factory
 from app.database.location import database
-from app.domains.conversations.router import router as conversations
+from app.domains.conversations import router as conversations
 from app.domains.customers.admin_router import router as customer_administration
 from app.domains.customers.router import router as customers
 from app.domains.topics.consume_router import router as consume_router
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, *, url: str | None = None) -> F
     app.state.cursors = Cursors(key.get_secret_value() if key is not None else None)
     problems.install(app)
     app.add_middleware(Edge)
-    app.include_router(conversations)
+    conversations.install(app)
     app.include_router(publish_router)
     app.include_router(queue_router)
     app.include_router(topics)

@@ -4,11 +4,12 @@ Used by routers instead of FastAPI's own body parameters, which accept far more 
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
 from app.api.problems import MOST_ERRORS
 from app.api.strict_json import parse
@@ -17,6 +18,7 @@ from app.errors import InvalidInput
 Model = TypeVar("Model", bound=BaseModel)
 LARGE = 64 * 1024
 """Bytes from which a body is parsed in a thread, so that one large request does not hold up the others."""
+_JSON: Final = b"application/json"
 
 
 class Body(NamedTuple):
@@ -28,8 +30,8 @@ class Body(NamedTuple):
 
 async def read_json(request: Request, *, limit: int) -> Body:
     """The request's JSON body. Raises InvalidInput: 415, 413, 400 or 422 by its code."""
-    _check_media_type(request)
-    raw = await _read(request, limit)
+    declared = _declared_length(request.scope["headers"])
+    raw = await _read(request.receive, declared, limit)
     document = await asyncio.to_thread(parse, raw) if len(raw) > LARGE else parse(raw)
     return Body(raw, document)
 
@@ -61,30 +63,45 @@ def _field_error(one: Any) -> dict[str, str]:
     return {"pointer": pointer(one["loc"]), "detail": message.removeprefix("Value error, ")}
 
 
-def _check_media_type(request: Request) -> None:
-    kinds = request.headers.getlist("content-type")
-    kind, _, parameters = kinds[0].partition(";") if len(kinds) == 1 else ("", "", "")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
-        raise InvalidInput("unsupported-media-type", "the body must be application/json in UTF-8")
-    encodings = request.headers.getlist("content-encoding")
-    if any(encoding.strip().lower() != "identity" for encoding in encodings):
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What the head says of the body's length, b"" for nothing. Raises InvalidInput for a body of another kind."""
+    kinds: list[bytes] = []
+    length, compressed = b"", False
+    # One walk over the raw pairs: each look-up by name would be another.
+    for name, value in headers:
+        if name == b"content-type":
+            kinds.append(value)
+        elif name == b"content-length":
+            length = length or value
+        elif name == b"content-encoding":
+            compressed |= value.strip().lower() != b"identity"
+    if kinds != [_JSON]:
+        kind, _, parameters = kinds[0].partition(b";") if len(kinds) == 1 else (b"", b"", b"")
+        charset = parameters.strip().lower().removeprefix(b"charset=").strip(b'"')
+        if kind.strip().lower() != _JSON or charset not in (b"", b"utf-8", b"utf8"):
+            raise InvalidInput("unsupported-media-type", "the body must be application/json in UTF-8")
+    if compressed:
         raise InvalidInput("unsupported-encoding", "the body must not be compressed")
+    return length
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    too_large = InvalidInput("body-too-large", f"the body is larger than the limit of {limit} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
-        raise too_large
+async def _read(receive: Receive, declared: bytes, limit: int) -> bytes:
+    if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+        raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise InvalidInput("body-incomplete", "the connection ended before the body did") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise InvalidInput("body-incomplete", "the connection ended before the body did")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join([*chunks, chunk]) if chunks else chunk
+        chunks.append(chunk)
+
+
+def _too_large(limit: int) -> InvalidInput:
+    return InvalidInput("body-too-large", f"the body is larger than the limit of {limit} bytes")

@@ -35,6 +35,7 @@ class HttpMetrics:
             ["reason", "route"],
             registry=registry,
         )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def listen(self) -> list[Unsubscribe]:
         """Subscribe to the edge's facts."""
@@ -44,8 +45,16 @@ class HttpMetrics:
         ]
 
     def _on_ended(self, fact: RequestEnded) -> None:
-        self._requests.labels(fact.method, fact.route, str(fact.status)).inc()
-        self._seconds.labels(fact.route).observe(fact.seconds)
+        labels = fact.method, fact.route, fact.status
+        # As few as the series themselves; each look-up by labels would take two locks.
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = (
+                self._requests.labels(fact.method, fact.route, str(fact.status)),
+                self._seconds.labels(fact.route),
+            )
+        series[0].inc()
+        series[1].observe(fact.seconds)
 
     def _on_denied(self, fact: Denied) -> None:
         self._denied.labels(fact.reason, fact.route).inc()

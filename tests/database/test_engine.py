@@ -44,7 +44,8 @@ async def test_connections_killed_in_the_pool_are_replaced_unnoticed(db_url: str
             pass
         with connect_sync(db_url, name="killer") as killer:
             killer.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'tandem api'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'tandem api' AND datname = current_database()"
             )
         for _ in range(3):
             async with engine.connect() as connection:
@@ -86,7 +87,8 @@ async def test_connections_that_died_in_a_pool_that_does_not_ask_are_replaced_by
             pass
         with connect_sync(db_url, name="killer") as killer:
             killer.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'tandem api'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'tandem api' AND datname = current_database()"
             )
         async with engine.connect() as first, engine.connect() as second, engine.connect() as third:
             for connection in (first, second, third):

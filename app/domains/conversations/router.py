@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
+from app.api import direct
 from app.api.auth import requires
 from app.api.body import LARGE, read_json, validate
 from app.api.dependencies import AccessDep, access_of, settings_of
@@ -32,14 +33,23 @@ _NEXT: dict[str, Any] = {
 _ENDED: dict[str, Any] = {
     "status_code": 202,
     "response_model": Accepted,
-    "dependencies": [Depends(requires("conversations:write"))],
+    "tags": ["conversations"],
     "responses": {202: {"headers": _LOCATION, "links": _NEXT}} | problems(400, 409, 413, 415, 422, 503),
     "openapi_extra": json_body(EndConversation),
 }
 
 
-@router.post("/v1/conversations/end", summary="Report the end of a conversation", **_ENDED)
-@router.post("/conversations/end", summary="The same at its old address", **_ENDED)
+def install(app: FastAPI) -> None:
+    """Add the routes: the end of a conversation is what callers send all day, so it is found before all others."""
+    needs = requires("conversations:write")
+    for path, summary in (
+        ("/v1/conversations/end", "Report the end of a conversation"),
+        ("/conversations/end", "The same at its old address"),
+    ):
+        direct.add(app, path, end_conversation, method="POST", needs=needs, summary=summary, **_ENDED)
+    app.include_router(router)
+
+
 async def end_conversation(request: Request) -> Response:
     """Write the event and its job in one transaction; workers start at once.
 

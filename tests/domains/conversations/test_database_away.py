@@ -63,7 +63,8 @@ async def test_connections_that_were_killed_are_replaced_unnoticed(db_url: str) 
         await end(client, "before")
         write(
             db_url,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'tandem api'",
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'tandem api' AND datname = current_database()",
         )
         await end(client, "after")
     assert counts(db_url) == (2, 2)
