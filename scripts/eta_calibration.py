@@ -1,10 +1,12 @@
 """How honest is the ETA? Simulates queues on a clock of their own, asks tandem.eta_band what it would have said at each
 arrival, and counts how often the truth fell into the 80 % band. No real time passes.
 
-Usage: .venv/bin/python -m scripts.eta_calibration [--jobs N] [--seed N]
+Usage: .venv/bin/python -m scripts.eta_calibration [--jobs N] [--seed N] [--limit-jobs N]
+Limits are simulated by the real admission (scripts/limit_calibration.py); --limit-jobs 0 leaves them out.
 """
 
 import argparse
+import asyncio
 import heapq
 import json
 import math
@@ -18,6 +20,7 @@ import psycopg
 
 from app.config import CHECKOUT
 from app.database import embedded, migrate
+from scripts.limit_calibration import calibrate_limits
 
 WINDOW = 600.0
 BANDS = """
@@ -186,16 +189,26 @@ def calibrate(
     return figures
 
 
+async def under_limits(url: str, jobs: int, seed: int) -> dict[str, float]:
+    """The figures under a global limit and one of a kind."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        return await calibrate_limits(connection, jobs, seed)
+
+
 def main() -> None:
     """Print a JSON object with the figures of each workload."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit-jobs", type=int, default=2_000)
     options = parser.parse_args()
     with embedded.running(CHECKOUT) as url:
         migrate.upgrade(url)
         with psycopg.connect(url, autocommit=True) as connection:
-            print(json.dumps(calibrate(connection, options.jobs, options.seed), indent=1))
+            figures = calibrate(connection, options.jobs, options.seed)
+        if options.limit_jobs:
+            figures["limits"] = asyncio.run(under_limits(url, options.limit_jobs, options.seed))
+        print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

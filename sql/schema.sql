@@ -809,34 +809,42 @@ CREATE FUNCTION tandem.eta(job bigint) RETURNS TABLE(basis text, "position" bigi
     SET jit TO 'off'
     AS $_$
 WITH place AS MATERIALIZED (
-    SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at,
-           CASE WHEN s.waiting_for = 'time' THEN greatest(c.at, s.next_attempt_at) ELSE c.at END AS from_at
+    SELECT s.queue, s.kind, s.status, s.waiting_for, s.partition_key, s.started_at, c.at, CASE WHEN s.waiting_for = 'time' THEN greatest(c.at, s.next_attempt_at) ELSE c.at END AS from_at
     FROM tandem.job_status AS s, (SELECT tandem.clock() AS at) AS c
     WHERE s.job_id = $1 AND s.status IN ('PENDING', 'RUNNING')
 ), facts AS MATERIALIZED (
-    SELECT p.queue, p.kind, p.status, p.waiting_for, p.started_at, p.at, p.from_at, a.ahead, a.exact, q.paused_at,
+    SELECT p.queue, p.kind, p.partition_key, p.status, p.waiting_for, p.started_at, p.at, p.from_at, a.ahead, a.exact, q.paused_at,
            t.mean, t.deviation, t.tries, coalesce(o.mean, t.mean) AS own, coalesce(o.deviation, t.deviation) AS own_deviation,
-           tandem.eta_servers(p.queue, p.partition_key, t.busy) AS servers, r.jobs AS running
+           tandem.queue_servers(p.queue, t.busy) AS slots, r.jobs AS running, coalesce(k.exempt, false) AS exempt
     FROM place AS p
     LEFT JOIN LATERAL (SELECT j.ahead, j.exact FROM tandem.jobs_ahead($1) AS j) AS a ON true
     LEFT JOIN tandem.queue AS q ON q.name = p.queue
+    LEFT JOIN tandem.key AS k ON k.queue = p.queue AND k.partition_key = p.partition_key
     LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats(p.queue) AS s WHERE s.kind IS NULL) AS t ON true
     LEFT JOIN LATERAL (SELECT s.mean, s.deviation FROM tandem.service_stats(p.queue) AS s WHERE s.kind = p.kind) AS o ON true
-    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM tandem.lease AS l WHERE l.queue = p.queue
-                        AND (p.waiting_for NOT IN ('limit', 'key') OR l.partition_key = p.partition_key)) AS r
+    CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM tandem.lease AS l WHERE l.queue = p.queue AND (
+        p.waiting_for NOT IN ('limit', 'key') OR coalesce(l.partition_key, '') = coalesce(p.partition_key, ''))) AS r
 ), judged AS MATERIALIZED (
-    SELECT f.ahead, f.exact, f.at, f.from_at, f.started_at, f.own, f.own_deviation, f.servers, f.mean, f.deviation, f.tries,
-           greatest(0, coalesce(f.ahead, 0) + 1 - greatest(0, f.servers - f.running)) AS starts,
+    SELECT f.queue, f.kind, f.partition_key, f.slots, f.exempt, f.running, f.mean, f.deviation, f.tries, f.ahead, f.exact, f.at, f.from_at,
+           f.started_at, f.own, f.own_deviation, f.waiting_for IN ('limit', 'key') AND EXISTS (SELECT FROM tandem.concurrency_limit) AS shared,
            CASE WHEN f.status = 'RUNNING' THEN 'running' WHEN f.waiting_for = 'job' THEN 'waits-for-jobs'
-                WHEN f.paused_at IS NOT NULL THEN 'queue-paused' WHEN f.servers IS NULL THEN 'no-worker'
+                WHEN f.paused_at IS NOT NULL THEN 'queue-paused' WHEN f.slots IS NULL THEN 'no-worker'
                 WHEN f.mean IS NULL THEN 'no-samples' ELSE 'rates' END AS basis
-    FROM facts AS f
-)
-SELECT j.basis, j.ahead + 1, j.exact, s.at + s.wait * i.s, s.at + s.low * i.s, s.at + s.high * i.s,
+    FROM facts AS f)
+SELECT CASE WHEN j.basis = 'rates' AND b.servers = 0 THEN 'limit-is-zero' ELSE j.basis END, j.ahead + 1, j.exact, s.at + s.wait * i.s, s.at + s.low * i.s, s.at + s.high * i.s,
        CASE WHEN e.expected IS NOT NULL THEN greatest(j.at, s.at + e.expected * i.s) END,
        CASE WHEN e.low IS NOT NULL THEN greatest(j.at, s.at + e.low * i.s) END, CASE WHEN e.high IS NOT NULL THEN greatest(j.at, s.at + e.high * i.s) END
 FROM judged AS j CROSS JOIN (SELECT interval '1 s' AS s) AS i
-LEFT JOIN LATERAL tandem.eta_band(j.starts, nullif(j.servers, 0), nullif(j.mean, 0), j.deviation, j.tries) AS b ON j.basis = 'rates'
+LEFT JOIN LATERAL (
+    SELECT w.expected, h.low, h.high, w.servers FROM tandem.global_turns(j.queue, j.exempt, j.slots) AS g
+    CROSS JOIN LATERAL (SELECT tandem.eta_servers(j.queue, j.partition_key, j.kind, g.servers) AS servers) AS v, LATERAL (
+        SELECT b.expected, b.low, b.high, t.servers
+        FROM tandem.eta_terms($1, greatest(0, coalesce(j.ahead, 0) + 1 - greatest(0, v.servers - j.running)),
+            coalesce(g.others * v.servers / nullif(g.servers * j.mean, 0), 0), v.servers, j.mean, j.deviation, j.tries) AS t
+        LEFT JOIN LATERAL tandem.eta_band(t.starts, nullif(t.servers, 0), nullif(t.mean, 0), t.deviation, t.tries) AS b ON true
+        ORDER BY b.expected DESC NULLS FIRST LIMIT 1) AS w
+    CROSS JOIN LATERAL tandem.shared_band(w.expected, w.low, w.high, j.shared) AS h
+    ORDER BY w.expected NULLS LAST LIMIT 1) AS b ON j.basis = 'rates'
 LEFT JOIN LATERAL (SELECT j.started_at AS at, 0 AS wait, 0 AS low, 0 AS high WHERE j.basis = 'running'
                    UNION ALL SELECT j.from_at, b.expected, b.low, b.high WHERE j.basis = 'rates' AND b.expected IS NOT NULL) AS s ON true
 LEFT JOIN LATERAL tandem.finish_band(s.wait, s.low, s.high, j.own, j.own_deviation) AS e ON e.expected IS NOT NULL
@@ -855,7 +863,7 @@ FROM (SELECT a.wait, CASE WHEN a.wait > 0 THEN ln(1 + a.variance / a.wait ^ 2) E
                          (deviation / mean) ^ 2 AS cv2) AS w) AS a) AS b
 $$;
 
-CREATE FUNCTION tandem.eta_servers(queue text, partition_key text, busy double precision) RETURNS double precision
+CREATE FUNCTION tandem.eta_servers(queue text, partition_key text, kind text, servers double precision) RETURNS double precision
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
@@ -866,12 +874,51 @@ WITH RECURSIVE waiting AS (
             ORDER BY b.partition_key LIMIT 1), w.number + 1
     FROM waiting AS w WHERE w.partition_key IS NOT NULL AND w.number <= 100
 )
-SELECT CASE WHEN q.managed THEN least(s.servers / greatest(1, (SELECT count(w.partition_key) FROM waiting AS w)),
-                                      CASE WHEN q.ordered THEN 1 END, coalesce(k.max_running, q.key_max_running))
-            ELSE s.servers END
-FROM (SELECT tandem.queue_servers($1, $3) AS servers) AS s
+SELECT CASE WHEN q.managed THEN least($4 / greatest(1, r.keys), CASE WHEN q.ordered THEN 1 END,
+                                      CASE WHEN $2 <> '' THEN coalesce(k.max_running, q.key_max_running) END,
+                                      CASE WHEN q.ordered THEN tandem.kind_servers($3) END)
+            ELSE $4 END
+FROM (SELECT 1) AS one
 LEFT JOIN tandem.queue AS q ON q.name = $1
 LEFT JOIN tandem.key AS k ON k.queue = $1 AND k.partition_key = $2
+LEFT JOIN LATERAL (
+    SELECT count(*) AS keys FROM waiting AS w LEFT JOIN tandem.key AS o ON o.queue = $1 AND o.partition_key = w.partition_key
+    WHERE w.partition_key IS NOT NULL AND (o.exempt IS TRUE) = (k.exempt IS TRUE)) AS r ON q.managed
+$_$;
+
+CREATE FUNCTION tandem.eta_terms(job bigint, starts double precision, first double precision, servers double precision, mean double precision, deviation double precision, tries bigint) RETURNS TABLE(starts double precision, servers double precision, mean double precision, deviation double precision, tries bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH limited AS MATERIALIZED (
+    SELECT q.name FROM tandem.blocked AS b JOIN tandem.queue AS q ON q.name = b.queue AND q.managed AND NOT q.ordered
+    WHERE b.job_id = $1 AND EXISTS (SELECT FROM tandem.concurrency_limit AS c WHERE c.name <> 'global')
+), kinds AS MATERIALIZED (
+    SELECT k.kind, k.jobs, k.running, k.mean, k.deviation, k.most, k.room, k.jobs * k.mean AS work
+    FROM limited CROSS JOIN LATERAL tandem.kinds_ahead($1) AS k
+), once AS MATERIALIZED (
+    SELECT k.kind, k.jobs, k.running, k.mean, k.deviation, k.most, k.work,
+           coalesce(k.work * $4 > k.most * sum(k.work) OVER (), false) AS held FROM kinds AS k
+), twice AS MATERIALIZED (
+    SELECT o.kind, o.jobs, o.running, o.mean, o.deviation, o.most, o.held OR coalesce(
+               o.work * ($4 - coalesce(sum(o.most) FILTER (WHERE o.held) OVER (), 0))
+               > o.most * sum(o.work) FILTER (WHERE NOT o.held) OVER (), false) AS held FROM once AS o
+), free AS MATERIALIZED (
+    SELECT greatest(0, $4 - coalesce(sum(t.most) FILTER (WHERE t.held), 0)) AS servers,
+           coalesce(sum(t.jobs) FILTER (WHERE NOT t.held), 0) AS jobs, coalesce(sum(t.running) FILTER (WHERE NOT t.held), 0) AS running,
+           sum(t.jobs * t.mean) FILTER (WHERE NOT t.held) AS work,
+           sum(t.jobs * (t.deviation ^ 2 + t.mean ^ 2)) FILTER (WHERE NOT t.held) AS squares
+    FROM twice AS t
+)
+SELECT $2 + $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT FROM limited)
+UNION ALL
+SELECT greatest(0, f.jobs + 1 - greatest(0, f.servers - f.running)) + $3, f.servers,
+       CASE WHEN f.jobs > 0 THEN f.work / f.jobs ELSE $5 END,
+       CASE WHEN f.jobs > 0 THEN sqrt(greatest(0, f.squares / f.jobs - (f.work / f.jobs) ^ 2)) ELSE $6 END, $7
+FROM free AS f WHERE EXISTS (SELECT FROM limited)
+UNION ALL
+SELECT greatest(0, k.jobs + 1 - greatest(0, k.room)), least($4, k.most), k.mean, k.deviation, $7
+FROM kinds AS k JOIN tandem.job AS j ON j.id = $1 AND j.kind = k.kind WHERE k.most IS NOT NULL
 $_$;
 
 CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanation text, since timestamp with time zone, until timestamp with time zone)
@@ -881,7 +928,8 @@ CREATE FUNCTION tandem.explain(job bigint) RETURNS TABLE(reason text, explanatio
 SELECT r.reason, r.explanation, r.since, r.until
 FROM tandem.job_circumstances($1) AS c
 CROSS JOIN LATERAL (SELECT c.place IN ('ready', 'scheduled', 'blocked', 'dependent') AS waits, c.place = 'lease' AS runs,
-                           c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who) AS n
+                           c.until <= c.at AS over, coalesce('worker ' || c.worker, 'a worker') AS who,
+                           (SELECT j.policy ->> 'start_by' FROM tandem.job AS j WHERE j.id = $1)::timestamptz AS start_by) AS n
 CROSS JOIN LATERAL (VALUES
     (1, c.place IS NULL AND c.kind IS NULL, 'unknown-job',
      'there is no such job: never enqueued, rolled back, purged, or dropped by retention', NULL, NULL),
@@ -899,26 +947,25 @@ CROSS JOIN LATERAL (VALUES
     (8, n.runs AND NOT n.over AND c.suspect AND NOT c.alone, 'suspect-waits',
      format('its worker died in an earlier try: in %s it waits until it can run alone', n.who), c.since, c.until),
     (9, n.runs AND NOT n.over AND NOT (c.suspect AND NOT c.alone), 'running',
-     format('%s runs its try %s%s, or is about to', n.who, c.attempt, CASE WHEN c.alone THEN ' alone' END), c.since,
-     c.until),
+     format('%s runs its try %s%s, or is about to', n.who, c.attempt, CASE WHEN c.alone THEN ' alone' END), c.since, c.until),
     (10, c.place = 'blocked', 'blocked-' || c.detail,
-     concat_ws(': ', format('it waits for its %s (partition key %s)', c.detail, c.partition_key), tandem.why_blocked($1)), c.since,
-     NULL),
+     concat_ws(': ', format('it waits for its %s%s', c.detail, ' (partition key ' || nullif(c.partition_key, '') || ')'), tandem.why_blocked($1)),
+     c.since, NULL),
     (10, c.place = 'dependent', 'blocked-job', 'it waits for ' || c.detail, c.since, NULL),
     (11, c.place = 'scheduled' AND NOT n.over, 'not-due',
      CASE WHEN c.attempt > 0 AND c.failure <> '' THEN format('the last try failed (%s); the next one', c.failure) ELSE 'it' END
      || ' is not due yet', coalesce(c.failed_at, c.created_at), c.until),
     (12, c.place = 'scheduled' AND n.over, 'due', 'it is due: a sweep makes it ready', c.until, NULL),
-    (13, c.place IN ('scheduled', 'lease') AND n.over AND NOT c.swept, 'no-sweeper', 'nobody sweeps: start a worker',
-     NULL, NULL),
+    (13, c.place IN ('scheduled', 'lease') AND n.over AND NOT c.swept, 'no-sweeper', 'nobody sweeps: start a worker', NULL, NULL),
     (14, n.waits AND c.paused_at IS NOT NULL, 'queue-paused',
      format('queue %s is paused by %s', c.queue, coalesce(c.paused_by, 'somebody')), c.paused_at, NULL),
-    (15, n.waits AND NOT c.declared, 'kind-unknown', format('no worker has ever declared the kind %s', c.kind),
-     c.created_at, NULL),
+    (15, n.waits AND NOT c.declared, 'kind-unknown', format('no worker has ever declared the kind %s', c.kind), c.created_at, NULL),
     (16, n.waits AND c.slots IS NULL, 'no-worker', format('no live worker serves queue %s', c.queue), c.seen_at, NULL),
     (17, n.waits AND c.suspect, 'suspect', 'its worker died in an earlier try: it runs alone next', c.failed_at, NULL),
     (18, c.place = 'ready', 'waiting', format('%s jobs of queue %s come first; its workers hold %s jobs and have %s slots',
-     c.ahead || CASE WHEN c.ahead >= 1000 THEN ' or more' ELSE '' END, c.queue, c.held, coalesce(c.slots, 0)), c.since, NULL)
+     c.ahead || CASE WHEN c.ahead >= 1000 THEN ' or more' ELSE '' END, c.queue, c.held, coalesce(c.slots, 0)), c.since, NULL),
+    (19, n.waits AND c.attempt = 0 AND n.start_by IS NOT NULL, 'start-deadline',
+     'it ends as a dead letter (expired) unless its first try has started by then', NULL, n.start_by)
 ) AS r(rank, holds, reason, explanation, since, until)
 WHERE r.holds ORDER BY r.rank
 $_$;
@@ -1091,6 +1138,26 @@ CREATE FUNCTION tandem.fits_job(kind text, queue text, priority integer, partiti
 CREATE FUNCTION tandem.fits_size(payload jsonb, policy jsonb, context jsonb) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (((pg_column_size(payload) <= 256) OR (octet_length((payload)::text) <= 262144)) AND COALESCE((octet_length((policy)::text) <= 16384), true) AND COALESCE((octet_length((context)::text) <= 16384), true));
+
+CREATE FUNCTION tandem.global_turns(queue text, exempt boolean, servers double precision) RETURNS TABLE(servers double precision, others double precision)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH whole AS MATERIALIZED (
+    SELECT g.max_running::float8 AS most, coalesce((
+        SELECT sum(w.jobs * s.mean) FROM tandem.queue AS o
+        CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (SELECT FROM tandem.blocked AS b WHERE b.queue = o.name LIMIT 10000) AS b) AS w
+        CROSS JOIN LATERAL (SELECT s.mean FROM tandem.service_stats(o.name) AS s WHERE s.kind IS NULL AND w.jobs > 0) AS s
+        WHERE o.managed AND o.name <> $1 AND o.paused_at IS NULL), 0) AS others
+    FROM tandem.concurrency_limit AS g JOIN tandem.queue AS q ON q.name = $1 AND q.managed
+    WHERE g.name = 'global' AND NOT $2
+)
+SELECT least($3, w.most), coalesce(w.others, 0) FROM (SELECT 1) AS one LEFT JOIN whole AS w ON true
+UNION ALL
+SELECT least($3, w.most, h.held), 0 FROM whole AS w CROSS JOIN LATERAL (
+    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.slot IS NOT NULL AND NOT l.exempt) AS h
+WHERE w.others > 0 AND h.held > 0
+$_$;
 
 CREATE FUNCTION tandem.head_waits(q tandem.queue, key text, lane_name text, heads bigint[], tat timestamp with time zone, every interval, burst integer, at timestamp with time zone) RETURNS TABLE(due_at timestamp with time zone, halted boolean, kind text)
     LANGUAGE sql STABLE
@@ -1434,6 +1501,44 @@ SELECT CASE WHEN partition_key <> '' THEN least(coalesce(k.max_running, q.key_ma
        CASE WHEN partition_key <> '' THEN interval '1 s' / coalesce(k.rate, q.key_rate) END,
        coalesce(k.burst, q.key_burst), coalesce(k.weight, 1.0)
 $$;
+
+CREATE FUNCTION tandem.kind_servers(kind text) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT c.max_running::float8 / greatest(1, (
+    SELECT sum(n.turns) FROM tandem.queue AS q CROSS JOIN LATERAL (
+        SELECT count(*) AS turns FROM (SELECT FROM tandem.turn AS t WHERE t.queue = q.name AND t.shelf = $1 AND t.eligible
+                                       LIMIT 100) AS t) AS n
+    WHERE q.managed))
+FROM tandem.concurrency_limit AS c WHERE c.name = 'kind:' || $1
+$_$;
+
+CREATE FUNCTION tandem.kinds_ahead(job bigint) RETURNS TABLE(kind text, jobs bigint, running bigint, mean double precision, deviation double precision, most double precision, room bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+WITH place AS MATERIALIZED (
+    SELECT b.queue, b.partition_key, b.band, b.pos, j.kind FROM tandem.blocked AS b JOIN tandem.job AS j ON j.id = b.job_id
+    WHERE b.job_id = $1
+), ahead AS MATERIALIZED (
+    SELECT j.kind, count(*) AS jobs FROM (
+        SELECT x.job_id FROM place AS p JOIN tandem.blocked AS x ON x.queue = p.queue AND x.partition_key = p.partition_key
+        AND (x.band > p.band OR x.band = p.band AND x.pos < p.pos) LIMIT 10000) AS u
+    JOIN tandem.job AS j ON j.id = u.job_id GROUP BY j.kind
+), stats AS MATERIALIZED (
+    SELECT s.kind, s.mean, s.deviation FROM place AS p CROSS JOIN LATERAL tandem.service_stats(p.queue) AS s
+)
+SELECT n.kind, coalesce(a.jobs, 0),
+       (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue AND l.kind = n.kind AND l.slot IS NOT NULL
+        AND coalesce(l.partition_key, '') = p.partition_key),
+       coalesce(s.mean, every.mean), coalesce(s.deviation, every.deviation), tandem.kind_servers(n.kind),
+       c.max_running - (SELECT count(*) FROM tandem.lease AS l WHERE l.kind = n.kind AND l.slot IS NOT NULL AND c.max_running IS NOT NULL)
+FROM place AS p CROSS JOIN LATERAL (SELECT a.kind FROM ahead AS a UNION SELECT p.kind) AS n
+LEFT JOIN ahead AS a ON a.kind = n.kind LEFT JOIN stats AS s ON s.kind = n.kind
+LEFT JOIN stats AS every ON every.kind IS NULL
+LEFT JOIN tandem.concurrency_limit AS c ON c.name = 'kind:' || n.kind
+$_$;
 
 CREATE FUNCTION tandem.let_go(jobs bigint[], at timestamp with time zone) RETURNS TABLE(job_id bigint, queue text)
     LANGUAGE sql
@@ -1831,19 +1936,37 @@ CREATE FUNCTION tandem.queue_eta(queue text) RETURNS TABLE(basis text, waiting b
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
     AS $_$
+WITH kinds AS MATERIALIZED (
+    SELECT c.max_running, substr(c.name, 6) AS kind, w.jobs FROM tandem.concurrency_limit AS c
+    JOIN (SELECT 'kind:' || j.kind AS name, count(*) AS jobs FROM (
+              SELECT b.job_id FROM tandem.blocked AS b
+              WHERE b.queue = $1 AND EXISTS (SELECT FROM tandem.concurrency_limit AS c WHERE c.name <> 'global') LIMIT 10000) AS b
+          JOIN tandem.job AS j ON j.id = b.job_id GROUP BY 1) AS w ON w.name = c.name
+)
 SELECT CASE WHEN q.paused_at IS NOT NULL THEN 'queue-paused' WHEN v.servers IS NULL THEN 'no-worker'
-            WHEN t.mean IS NULL THEN 'no-samples' ELSE 'rates' END,
+            WHEN t.mean IS NULL THEN 'no-samples' WHEN v.servers = 0 OR z.stopped THEN 'limit-is-zero' ELSE 'rates' END,
        w.jobs, w.jobs < 10000, v.servers, t.mean, c.at + b.expected * interval '1 s', c.at + b.low * interval '1 s',
        c.at + b.high * interval '1 s'
-FROM (SELECT tandem.clock() AS at) AS c
+FROM (SELECT tandem.clock() AS at) AS c CROSS JOIN (
+    SELECT EXISTS (SELECT FROM kinds AS k WHERE k.max_running = 0) OR EXISTS (
+        SELECT FROM tandem.queue AS q JOIN tandem.concurrency_limit AS g ON g.name = 'global' AND g.max_running = 0
+        WHERE q.name = $1 AND q.managed) AS stopped) AS z
 LEFT JOIN LATERAL (SELECT s.mean, s.deviation, s.tries, s.busy FROM tandem.service_stats($1) AS s WHERE s.kind IS NULL) AS t ON true
 CROSS JOIN LATERAL (SELECT tandem.queue_servers($1, t.busy) AS servers) AS v
 LEFT JOIN tandem.queue AS q ON q.name = $1
 CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
     (SELECT FROM tandem.ready AS r WHERE r.queue = $1 LIMIT 10000)
     UNION ALL (SELECT FROM tandem.blocked AS r WHERE r.queue = $1 LIMIT 10000) LIMIT 10000) AS u) AS w
-LEFT JOIN LATERAL tandem.eta_band(w.jobs, v.servers, t.mean, t.deviation, t.tries) AS b
-    ON q.paused_at IS NULL AND v.servers > 0 AND t.mean > 0
+LEFT JOIN LATERAL (
+    SELECT x.expected, x.low, x.high FROM tandem.global_turns($1, false, v.servers) AS g CROSS JOIN LATERAL (
+        SELECT b.expected, b.low, b.high FROM (
+            SELECT w.jobs + coalesce(g.others / nullif(t.mean, 0), 0) AS jobs, g.servers, t.mean, t.deviation, t.tries
+            UNION ALL SELECT k.jobs, least(g.servers, k.max_running), coalesce(s.mean, t.mean), coalesce(s.deviation, t.deviation), t.tries
+            FROM kinds AS k LEFT JOIN tandem.service_stats($1) AS s ON s.kind = k.kind) AS u
+        CROSS JOIN LATERAL tandem.eta_band(u.jobs, nullif(u.servers, 0), u.mean, u.deviation, u.tries) AS b
+        ORDER BY b.expected DESC NULLS FIRST LIMIT 1) AS x
+    ORDER BY x.expected NULLS LAST LIMIT 1
+) AS b ON q.paused_at IS NULL AND v.servers > 0 AND t.mean > 0 AND NOT z.stopped
 $_$;
 
 CREATE FUNCTION tandem.queue_servers(queue text, busy double precision) RETURNS double precision
@@ -2021,6 +2144,15 @@ BEGIN
     END IF;
 END
 $$;
+
+CREATE FUNCTION tandem.shared_band(expected double precision, low double precision, high double precision, shared boolean) RETURNS TABLE(expected double precision, low double precision, high double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+SELECT $1, CASE WHEN $4 AND $2 > 0 THEN exp(ln($1) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE $2 END,
+       CASE WHEN $4 AND $2 > 0 THEN exp(ln($1) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE $3 END
+FROM (SELECT CASE WHEN $2 > 0 THEN (ln($3 / $2) / 2.5631) ^ 2 + ln(1 + 0.3 ^ 2) END AS s2) AS b
+$_$;
 
 CREATE FUNCTION tandem.start_by(job bigint, deadline timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2213,9 +2345,15 @@ CREATE FUNCTION tandem.why_blocked(job bigint) RETURNS text
 SELECT string_agg(r.code || ': ' || r.words, '; ' ORDER BY r.rank) FILTER (WHERE r.holds)
 FROM tandem.blocked AS b JOIN tandem.queue AS q ON q.name = b.queue AND q.managed JOIN tandem.job AS j ON j.id = b.job_id
 LEFT JOIN tandem.key AS k ON k.queue = b.queue AND k.partition_key = b.partition_key
-CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first FROM tandem.lease AS l
+CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first, (
+        SELECT count(*) FROM (SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
+                              AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 1000) AS x) AS ahead
+    FROM tandem.lease AS l
                     WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.slot IS NOT NULL) AS own
-CROSS JOIN LATERAL (SELECT count(*) AS live FROM tandem.lease AS l WHERE l.queue = b.queue AND l.slot IS NOT NULL) AS held
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.slot IS NOT NULL) AS live, count(*) AS leases, (
+        SELECT sum(w.concurrency) FROM tandem.worker AS w
+        WHERE b.queue = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > tandem.clock() - interval '1 minute') AS slots
+    FROM tandem.lease AS l WHERE l.queue = b.queue) AS held
 LEFT JOIN LATERAL (SELECT o.job_id FROM tandem.blocked AS o WHERE o.queue = b.queue AND o.partition_key = b.partition_key
                    AND o.lane = b.lane AND o.band = b.band AND o.pos < b.pos ORDER BY o.pos LIMIT 1) AS ahead ON true
 LEFT JOIN LATERAL (SELECT t.due_at FROM tandem.turn AS t WHERE t.queue = b.queue AND t.partition_key = b.partition_key
@@ -2223,18 +2361,20 @@ LEFT JOIN LATERAL (SELECT t.due_at FROM tandem.turn AS t WHERE t.queue = b.queue
 LEFT JOIN tandem.halted AS h ON h.queue = b.queue AND h.partition_key = b.partition_key
 LEFT JOIN tandem.concurrency_limit AS g ON g.name = 'global' AND k.exempt IS NOT TRUE
 LEFT JOIN tandem.concurrency_limit AS c ON c.name = 'kind:' || j.kind
+CROSS JOIN LATERAL (SELECT count(*) AS live FROM tandem.lease AS l WHERE c.name IS NOT NULL AND l.slot IS NOT NULL AND l.kind = j.kind) AS kin
+CROSS JOIN LATERAL (SELECT count(*) AS live FROM tandem.lease AS l WHERE g.name IS NOT NULL AND l.slot IS NOT NULL AND NOT l.exempt) AS total
 CROSS JOIN LATERAL (VALUES
     (1, h.job_id IS NOT NULL, 'key-halted', format('its key stopped behind dead letter %s', h.job_id)),
     (2, q.ordered AND b.partition_key <> '' AND coalesce(own.first, ahead.job_id) IS NOT NULL, 'key-order',
      format('job %s of its key comes first', coalesce(own.first, ahead.job_id))),
-    (3, NOT q.ordered AND own.live >= coalesce(k.max_running, q.key_max_running), 'key-limit',
+    (3, NOT q.ordered AND b.partition_key <> '' AND own.live >= coalesce(k.max_running, q.key_max_running), 'key-limit',
      format('%s of %s jobs of its key run', own.live, coalesce(k.max_running, q.key_max_running))),
     (4, turn.due_at > tandem.clock(), 'not-before', format('its key may start the next one at %s', turn.due_at)),
     (5, held.live >= q.max_running, 'queue-limit', format('%s of %s jobs of its queue run', held.live, q.max_running)),
-    (6, c.max_running <= (SELECT count(*) FROM tandem.lease AS l WHERE l.slot IS NOT NULL AND l.kind = j.kind), 'kind-limit',
-     format('%s jobs of its kind may run', c.max_running)),
-    (7, g.max_running <= (SELECT count(*) FROM tandem.lease AS l WHERE l.slot IS NOT NULL AND NOT l.exempt), 'global-limit',
-     format('%s jobs may run in managed queues', g.max_running))
+    (6, kin.live >= c.max_running, 'kind-limit', format('%s of %s jobs of kind %s run', kin.live, c.max_running, j.kind)),
+    (7, total.live >= g.max_running, 'global-limit', format('%s of %s jobs of managed queues run', total.live, g.max_running)),
+    (8, NOT q.ordered AND own.ahead > 0, 'turn', format('%s jobs of its key come first', own.ahead || CASE WHEN own.ahead = 1000 THEN ' or more' ELSE '' END)),
+    (9, held.slots <= held.leases, 'slots', format('its workers hold %s jobs and have %s slots', held.leases, held.slots))
 ) AS r(rank, holds, code, words)
 WHERE b.job_id = $1
 $_$;

@@ -206,7 +206,9 @@ class JobEta(BaseModel):
     """
 
     job_id: int
-    basis: Literal["rates", "running", "no-samples", "no-worker", "queue-paused", "waits-for-jobs"]
+    basis: Literal[
+        "rates", "running", "no-samples", "no-worker", "queue-paused", "limit-is-zero", "waits-for-jobs"
+    ]
     position: int | None = Field(description="1: the next one; of its own key in a managed queue")
     position_exact: bool | None = Field(description="False: counted to 10,000, then estimated")
     start_at: datetime | None
@@ -221,7 +223,7 @@ class QueueEta(BaseModel):
     """When what waits in a queue now will have been started; times are null where nothing can be said."""
 
     queue: str
-    basis: Literal["rates", "no-samples", "no-worker", "queue-paused"]
+    basis: Literal["rates", "no-samples", "no-worker", "queue-paused", "limit-is-zero"]
     waiting: int
     waiting_exact: bool
     servers: float | None = Field(description="How many of its jobs can run at once")

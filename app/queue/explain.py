@@ -12,7 +12,7 @@ UNKNOWN_JOB = "unknown-job"
 CODES = (
     *("waiting", "queue-paused", "no-worker", "kind-unknown", "not-due", "due", "no-sweeper"),
     *("blocked-limit", "blocked-key", "blocked-job", "blocked-queue"),
-    *("running", "suspect", "suspect-waits", "lease-overdue", "cancel-asked"),
+    *("running", "suspect", "suspect-waits", "lease-overdue", "cancel-asked", "start-deadline"),
     *("succeeded", "dead", "cancelled", "lost", UNKNOWN_JOB),
 )
 """Every reason there is."""

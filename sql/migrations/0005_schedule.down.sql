@@ -14,6 +14,11 @@ DROP FUNCTION tandem.jobs_ahead;
 DROP FUNCTION tandem.queue_servers;
 DROP FUNCTION tandem.eta_servers;
 DROP FUNCTION tandem.eta;
+DROP FUNCTION tandem.eta_terms;
+DROP FUNCTION tandem.global_turns;
+DROP FUNCTION tandem.shared_band;
+DROP FUNCTION tandem.kinds_ahead;
+DROP FUNCTION tandem.kind_servers;
 DROP FUNCTION tandem.finish_band;
 DROP FUNCTION tandem.queue_eta;
 

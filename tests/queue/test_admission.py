@@ -390,7 +390,20 @@ async def test_explain_names_every_limit_that_holds_a_job(connection: Connection
         "kind-limit",
         "global-limit",
     ]
-    assert "1 of 1 jobs of its key run" in text
+    for told in (
+        "1 of 1 jobs of its key run",
+        "1 of 1 jobs of kind test run",
+        "1 of 1 jobs of managed queues run",
+    ):
+        assert told in text
+    for target in ("queue:default", "kind:test", "global"):
+        await connection.execute("SELECT tandem.clear_limit(%s)", (target,))
+    await add(connection, 2, partition_key="b")
+    waits = (await add(connection, partition_key="b"))[0]
+    assert (
+        await value(connection, "SELECT tandem.why_blocked(%s)", waits)
+        == "turn: 2 jobs of its key come first"
+    )
     await manage(connection, ordered=True)
     query = "SELECT explanation FROM tandem.explain(%s) WHERE reason = 'blocked-key'"
     text = await value(connection, query, running.id + 1)

@@ -140,7 +140,8 @@ async def test_in_a_managed_queue_the_place_is_that_within_the_key_and_limits_co
 
 async def servers(connection: BoundedAsyncConnection, key: str) -> float:
     """How many jobs of the key the ETA takes to run at once."""
-    query = "SELECT tandem.eta_servers('default', %s, NULL)"
+    query = """SELECT tandem.eta_servers('default', %s, 'test', g.servers)
+               FROM tandem.global_turns('default', false, tandem.queue_servers('default', NULL)) AS g"""
     return float((await rows(connection, query, key))[0][0])
 
 

@@ -6,8 +6,11 @@ import psycopg
 import pytest
 
 from app.database.connect import connect
+from app.queue.enqueue import enqueue_async
 from app.queue.explain import CODES, Reason, explain_job
+from app.queue.job import NewJob
 from app.queue.store import Store
+from tests.support.admission import admit, limit, manage
 from tests.support.claims import add, claim, pairs, rows
 from tests.support.states import ALIVE, States, enqueue, fill
 
@@ -147,6 +150,30 @@ async def test_a_kind_that_no_worker_knows_is_named(states: States) -> None:
     first, last = await asked(states.url, job)
     assert (first.code, last.code) == ("kind-unknown", "waiting")
     assert first.text == "no worker has ever declared the kind mistyped"
+
+
+async def test_admission_waits_for_a_slot_or_a_rate_and_that_is_said(states: States) -> None:
+    async with await connect(states.url, name="test") as connection:
+        await manage(connection)
+        await enqueue(connection, "test")
+        await admit(connection, 10)
+        job = await enqueue(connection, "test")
+        [reason, *_] = await explain_job(connection, job)
+        assert reason.code == "blocked-limit"
+        assert "slots: its workers hold" in reason.text
+        await limit(connection, "key:default/a", rate=0.01, burst=1)
+        await add(connection, 2, partition_key="a")
+        await admit(connection, 1)
+        [late] = await add(connection, partition_key="a")
+        assert "not-before: its key may start" in (await explain_job(connection, late))[0].text
+
+
+async def test_a_start_deadline_is_said(db_url: str) -> None:
+    async with await connect(db_url, name="test") as connection:
+        due = (await rows(connection, "SELECT tandem.clock() + interval '1 hour'"))[0][0]
+        job = (await enqueue_async(connection, NewJob("test", start_by=due))).job_id
+        deadline = (await explain_job(connection, job))[-1]
+    assert (deadline.code, deadline.until) == ("start-deadline", due)
 
 
 async def test_a_worker_that_stopped_serves_nothing(states: States) -> None:

@@ -56,7 +56,8 @@ class SubmitJob(Strict):
 class Eta(BaseModel):
     """When a job is expected to start and to end, each with the band that holds 80 % of the outcomes.
 
-    Times are null where nothing can be said: `basis` is then no-samples, no-worker, queue-paused or waits-for-jobs.
+    Times are null where nothing can be said: `basis` is then no-samples, no-worker, queue-paused, limit-is-zero or
+    waits-for-jobs.
     """
 
     basis: str
