@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pair import Pair, server_pair
+from scripts.chaos_rig.pair import Pair
+from tests.support.pair import server_pair
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from app.errors import Unavailable
 from app.queue.enqueue import enqueue
 from app.queue.job import NewJob, Unique
 from app.queue.store import Finish, Store
+from scripts.chaos_rig.pair import Pair
 from tests.support.claims import claim, worker_connection
 from tests.support.conversations import END, body, counts, end, event, make_settings, serving
 from tests.support.jobs import outcomes, unfinished
 from tests.support.ledger import make_ledger, step
 from tests.support.membership import check_membership
-from tests.support.pair import Pair
 from tests.support.waiting import eventually, eventually_async
 from tests.support.worker_process import worker_process
 

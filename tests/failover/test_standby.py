@@ -6,10 +6,10 @@ import psycopg
 import pytest
 
 from app.queue.job import NewJob
+from scripts.chaos_rig.pair import Pair
 from tests.support.conversations import END, body, counts, make_settings, serving
 from tests.support.jobs import enqueue_all, outcome
 from tests.support.ledger import make_ledger
-from tests.support.pair import Pair
 from tests.support.waiting import eventually, eventually_async
 from tests.support.worker_process import worker_process
 
