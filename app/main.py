@@ -23,6 +23,7 @@ from app.database.location import database
 from app.domains.conversations import router as conversations
 from app.domains.customers.admin_router import router as customer_administration
 from app.domains.customers.router import router as customers
+from app.domains.topics import denials
 from app.domains.topics.consume_router import router as consume_router
 from app.domains.topics.router import publish_router, queue_router
 from app.domains.topics.router import router as topics
@@ -91,6 +92,7 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             stack.push_async_callback(access.close)
             app.state.metrics.register(PoolGauges({"api": access.engine.pool}))
             app.state.access = access
+            await stack.enter_async_context(denials.audited(access.write_at_once))
             app.state.registry = make_registry(settings, make_session_factory(access.engine))
             app.state.readiness = Readiness(access)
             yield

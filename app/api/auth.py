@@ -41,6 +41,9 @@ Mode = Literal["required", "off"]
 class requires:  # noqa: N801 - read as a word: Depends(requires("jobs:read"))
     """A dependency that lets in who has the permission `area:verb`, and answers the Principal."""
 
+    notes = False
+    """Whether it writes down itself who lacked the permission."""
+
     def __init__(self, permission: str) -> None:
         area, _, verb = permission.partition(":")
         if not area or not verb or "*" in permission:
@@ -49,7 +52,8 @@ class requires:  # noqa: N801 - read as a word: Depends(requires("jobs:read"))
 
     async def __call__(self, connection: HTTPConnection) -> Principal:
         """The caller. Raises Unauthenticated, Forbidden, TooMany; Unavailable when a key cannot be looked up."""
-        return await cast(Guard, connection.app.state.guard).admit(connection, self.permission)
+        guard = cast(Guard, connection.app.state.guard)
+        return await guard.admit(connection, self.permission, noted=self.notes)
 
 
 async def public() -> None:
@@ -100,11 +104,14 @@ class Guard:
             ways = "API keys and JWT" if self._tokens is not None else "API keys; no JWT key is set"
             _log.info("authentication is required: %s", ways)
 
-    async def admit(self, connection: HTTPConnection, permission: str) -> Principal:
-        """The caller if it has the permission. Raises Unauthenticated, Forbidden, TooMany."""
+    async def admit(self, connection: HTTPConnection, permission: str, *, noted: bool = False) -> Principal:
+        """The caller if it has the permission. Raises Unauthenticated, Forbidden, TooMany.
+
+        `noted`: who asks puts a refusal into the audit log itself.
+        """
         found = await self.identify(connection)
         if not found.may(permission):
-            self._deny(connection, "forbidden", permission, found.subject)
+            self._deny(connection, "forbidden", permission, found.subject, noted=noted)
             raise Forbidden(
                 "forbidden",
                 f"this needs the permission {permission}, which the caller does not have",
@@ -188,11 +195,19 @@ class Guard:
                 "authentication is off here, so that only this machine's own addresses are served",
             )
 
-    def _deny(self, connection: HTTPConnection, reason: str, permission: str = "", subject: str = "") -> None:
-        route = str(getattr(connection.scope.get("route"), "path", ""))
-        events.publish(Denied(reason, route, permission, subject))
+    def _deny(
+        self,
+        connection: HTTPConnection,
+        reason: str,
+        permission: str = "",
+        subject: str = "",
+        *,
+        noted: bool = False,
+    ) -> None:
+        route, address = str(getattr(connection.scope.get("route"), "path", "")), _address(connection)
+        events.publish(Denied(reason, route, permission, subject, address, noted))
         said = f"{subject} lacks {permission}" if permission else reason
-        self._denials.warning("refused a call of %s from %s: %s", route, _address(connection), said)
+        self._denials.warning("refused a call of %s from %s: %s", route, address, said)
 
 
 _CHALLENGE: Final = 'Bearer realm="tandem"'

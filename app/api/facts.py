@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """A call was refused for its caller: without a good credential (then `subject` is ""), or without `permission`."""
+    """A call was refused for its caller: without a good credential (then `subject` is ""), or without `permission`.
+
+    `noted`: whoever asked for the permission writes it into the audit log itself.
+    """
 
     reason: str
     route: str
     permission: str
     subject: str
+    address: str = ""
+    noted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from app.database.deadline import DeadlineExceeded, deadline, deadline_sync
 from app.database.engine import make_engine
 from tests.support.proxy import Proxy
 
+SHORT = 0.3
+"""The limit of calls, once the connection is there and greeted."""
+
 
 @pytest.fixture
 def proxy(shared_db_url: str) -> Iterator[Proxy]:
@@ -21,8 +24,9 @@ def proxy(shared_db_url: str) -> Iterator[Proxy]:
 
 
 async def test_a_call_into_a_black_hole_ends(proxy: Proxy) -> None:
-    connection = await connect(proxy.url, name="x", call_timeout=0.3)
+    connection = await connect(proxy.url, name="x")
     await connection.execute("SELECT 1")
+    connection.limits.per_call = SHORT
     proxy.swallow()
     async with asyncio.timeout(30):
         with pytest.raises(DeadlineExceeded, match="did not answer"):
@@ -31,8 +35,9 @@ async def test_a_call_into_a_black_hole_ends(proxy: Proxy) -> None:
 
 
 async def test_a_commit_into_a_black_hole_ends(proxy: Proxy) -> None:
-    connection = await connect(proxy.url, name="x", autocommit=False, call_timeout=0.3)
+    connection = await connect(proxy.url, name="x", autocommit=False)
     await connection.execute("SELECT 1")
+    connection.limits.per_call = SHORT
     proxy.swallow()
     async with asyncio.timeout(30):
         with pytest.raises(DeadlineExceeded):
@@ -41,8 +46,9 @@ async def test_a_commit_into_a_black_hole_ends(proxy: Proxy) -> None:
 
 
 def test_the_same_for_synchronous_code(proxy: Proxy) -> None:
-    connection = connect_sync(proxy.url, name="x", call_timeout=0.3)
+    connection = connect_sync(proxy.url, name="x")
     connection.execute("SELECT 1")
+    connection.limits.per_call = SHORT
     proxy.swallow()
     with pytest.raises(DeadlineExceeded):
         connection.execute("SELECT 2")
@@ -53,7 +59,7 @@ async def test_several_calls_share_one_deadline(shared_db_url: str) -> None:
     connection = await connect(shared_db_url, name="x")
     done = 0
     with pytest.raises(DeadlineExceeded):
-        async with deadline(connection, 0.5):
+        async with deadline(connection, 1.5):
             for _ in range(100):
                 await connection.execute("SELECT pg_sleep(0.1)")
                 done += 1
@@ -77,15 +83,16 @@ async def test_an_inner_deadline_does_not_extend_an_outer_one(shared_db_url: str
 
 async def test_the_limit_ends_with_its_block(shared_db_url: str) -> None:
     async with await connect(shared_db_url, name="x") as connection:
-        async with deadline(connection, 0.1):
+        async with deadline(connection, 1.0):
             await connection.execute("SELECT 1")
-        await connection.execute("SELECT pg_sleep(0.3)")
+        await connection.execute("SELECT pg_sleep(1.2)")
         assert not connection.closed
 
 
 async def test_a_pipeline_is_bounded_too(proxy: Proxy) -> None:
-    connection = await connect(proxy.url, name="x", call_timeout=0.3)
+    connection = await connect(proxy.url, name="x")
     await connection.execute("SELECT 1")
+    connection.limits.per_call = SHORT
     proxy.swallow()
     async with asyncio.timeout(30):
         with pytest.raises(psycopg.OperationalError):
@@ -97,10 +104,11 @@ async def test_a_pipeline_is_bounded_too(proxy: Proxy) -> None:
 
 async def test_waiting_for_notifications_is_not_a_call_that_is_overdue(shared_db_url: str) -> None:
     async with (
-        await connect(shared_db_url, name="listener", call_timeout=0.2) as listener,
+        await connect(shared_db_url, name="listener") as listener,
         await connect(shared_db_url, name="notifier") as notifier,
     ):
         await listener.execute("LISTEN spoken")
+        listener.limits.per_call = SHORT
 
         async def first() -> str:
             async for notification in listener.notifies(stop_after=1):
@@ -115,15 +123,16 @@ async def test_waiting_for_notifications_is_not_a_call_that_is_overdue(shared_db
 
 
 async def test_the_timeout_of_notifies_is_its_own(shared_db_url: str) -> None:
-    async with await connect(shared_db_url, name="listener", call_timeout=0.1) as listener:
+    async with await connect(shared_db_url, name="listener") as listener:
         await listener.execute("LISTEN spoken")
-        assert [one async for one in listener.notifies(timeout=0.3)] == []
+        listener.limits.per_call = SHORT
+        assert [one async for one in listener.notifies(timeout=2 * SHORT)] == []
         assert not listener.closed
 
 
 async def test_a_pool_forgets_what_the_black_hole_took_and_recovers(proxy: Proxy) -> None:
     engine = make_engine(
-        proxy.url, name="api", settings=DatabaseSettings(call_timeout_seconds=0.5, pool_size=2)
+        proxy.url, name="api", settings=DatabaseSettings(call_timeout_seconds=1.5, pool_size=2)
     )
     try:
         async with engine.connect() as connection:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 Value = TypeVar("Value")
+HANGS = 60.0
+"""Seconds after which it will not come any more, however busy the machine is. Nobody waits for them to pass."""
 
 
-def eventually(condition: Callable[[], Value], timeout: float = 10.0, every: float = 0.02) -> Value:
+def eventually(condition: Callable[[], Value], timeout: float = HANGS, every: float = 0.02) -> Value:
     """The first truthy result of `condition`, asked again until `timeout` seconds are over.
 
     An AssertionError inside counts as "not yet". Raises AssertionError with the last result or error.
@@ -31,18 +33,18 @@ def eventually(condition: Callable[[], Value], timeout: float = 10.0, every: flo
 @overload
 async def eventually_async(
     condition: Callable[[], Coroutine[Any, Any, Value]],
-    timeout: float = 10.0,  # noqa: ASYNC109
+    timeout: float = HANGS,  # noqa: ASYNC109
     every: float = 0.02,
 ) -> Value: ...
 @overload
 async def eventually_async(
     condition: Callable[[], Value],
-    timeout: float = 10.0,  # noqa: ASYNC109
+    timeout: float = HANGS,  # noqa: ASYNC109
     every: float = 0.02,
 ) -> Value: ...
 async def eventually_async(
     condition: Callable[[], object],
-    timeout: float = 10.0,  # noqa: ASYNC109 - the same shape as its synchronous twin
+    timeout: float = HANGS,  # noqa: ASYNC109 - the same shape as its synchronous twin
     every: float = 0.02,
 ) -> object:
     """The same inside a coroutine; `condition` may be a coroutine function."""

@@ -19,6 +19,8 @@ from app.errors import AppError, Forbidden
 class asks(requires):  # noqa: N801 - read as a word, like `requires`
     """A dependency that declares the permission of a route, writes denials down, and answers the Gate."""
 
+    notes = True
+
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation)
         self.operation = operation
@@ -28,7 +30,9 @@ class asks(requires):  # noqa: N801 - read as a word, like `requires`
         access: Access = connection.app.state.access
         try:
             caller = await super().__call__(connection)
-        except Forbidden:
+        except Forbidden as error:
+            if error.code != "forbidden":  # nobody was identified: such refusals are gathered in denials.py
+                raise
             refused = await principal(connection)
             await deny(access.write_at_once, refused, self.operation, connection.path_params.get("topic"))
             raise

@@ -103,7 +103,7 @@ async def test_a_lost_answer_to_the_commit_does_not_count_twice(
         await end(client)
     claimed = await claim_one(db_url)
     with LosingProxy(db_url) as proxy:
-        engine = make_engine(proxy.url, name="handlers", settings=DatabaseSettings(call_timeout_seconds=0.5))
+        engine = make_engine(proxy.url, name="handlers", settings=DatabaseSettings(call_timeout_seconds=1.5))
         registry = registered(make_session_factory(engine))
 
         async def complete_and_lose(self: Job[Any], *args: Any) -> None:
