@@ -2151,7 +2151,7 @@ CREATE FUNCTION tandem.shared_band(expected double precision, low double precisi
     AS $_$
 SELECT $1, CASE WHEN $4 AND $2 > 0 THEN exp(ln($1) - b.s2 / 2 - 1.2816 * sqrt(b.s2)) ELSE $2 END,
        CASE WHEN $4 AND $2 > 0 THEN exp(ln($1) - b.s2 / 2 + 1.2816 * sqrt(b.s2)) ELSE $3 END
-FROM (SELECT CASE WHEN $2 > 0 THEN (ln($3 / $2) / 2.5631) ^ 2 + ln(1 + 0.3 ^ 2) END AS s2) AS b
+FROM (SELECT CASE WHEN $2 > 0 THEN (ln($3 / $2) / 2.5631) ^ 2 + ln(1 + 0.4 ^ 2) END AS s2) AS b
 $_$;
 
 CREATE FUNCTION tandem.start_by(job bigint, deadline timestamp with time zone) RETURNS bigint

@@ -13,7 +13,7 @@ import pytest
 
 from app.config import Settings, WorkerSettings
 from app.database.connect import connect
-from app.observability.doctor import examination, server, storage, wakeups, work
+from app.observability.doctor import examination, limits, server, storage, wakeups, work
 from app.observability.doctor.examination import count_checks, examine
 from app.observability.doctor.finding import Check, Finding, Patient, worst
 from app.observability.doctor.store import DoctorStore
@@ -38,6 +38,7 @@ NAMES = [
     "queues",
     "workers",
     "floors",
+    "limits",
     "membership",
 ]
 DIRECT = Settings()
@@ -382,3 +383,15 @@ async def test_a_check_that_cannot_run_hides_no_other(db_url: str, monkeypatch: 
     findings = await everything(db_url, quick=True)
     assert findings["leases"].text == "cannot be checked: permission denied for table lease"
     assert (findings["leases"].verdict, findings["floors"].verdict) == ("fail", "ok")
+
+
+async def test_a_limited_kind_in_a_plain_queue_is_named_with_the_way_out(db_url: str) -> None:
+    async with await connect(db_url, name="test") as connection:
+        await add(connection, kind="render", queue="reports")
+        assert (await found(limits.check_limits, db_url)).verdict == "ok"
+        await connection.execute("SELECT tandem.set_limit('kind:render', 2)")
+        loose = await found(limits.check_limits, db_url)
+        assert (loose.verdict, loose.remedy) == ("warn", "tandem queues manage reports")
+        assert loose.text == "kind render also runs in reports: plain, so its limit does not hold there"
+        await connection.execute("SELECT tandem.manage_queue('reports')")
+        assert (await found(limits.check_limits, db_url)).verdict == "ok"

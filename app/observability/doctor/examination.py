@@ -8,6 +8,7 @@ from app.config import Settings
 from app.database.connect import connect
 from app.errors import AppError
 from app.observability.doctor.finding import Check, Finding, Patient
+from app.observability.doctor.limits import check_limits
 from app.observability.doctor.server import (
     check_connection,
     check_connections,
@@ -42,6 +43,7 @@ QUEUE: Sequence[Check] = (
     check_queues,
     check_workers,
     check_floors,
+    check_limits,
 )
 SLOW: Sequence[Check] = (check_membership,)
 LONG_CALL_SECONDS = 600.0

@@ -54,6 +54,10 @@ class DoctorStore:
         """Leases held, and those that ran out."""
         return (await self._answers(statement("doctor", "count_leases")))[0][0]
 
+    async def find_loose_kinds(self) -> list[Row]:
+        """Kinds with a limit that also run in plain queues."""
+        return (await self._answers(statement("doctor", "find_loose_kinds")))[0]
+
     async def inspect(self, name: str) -> list[list[Row]]:
         """The answers of sql/inspect/<name>.sql, one list of rows per statement in it."""
         return await self._answers((INSPECT / f"{name}.sql").read_bytes())
