@@ -1,4 +1,4 @@
-"""Limits that do not hold everywhere: kinds that also run in plain queues. Judges; limits themselves are SQL's business."""
+"""Limits that do not hold everywhere: kinds that also run in plain queues. Judges only; limits are SQL."""
 
 from app.observability.doctor.finding import Finding, Patient
 
