@@ -1098,6 +1098,11 @@ BEGIN
            (SELECT array_agg(ROW(k.queue, 0, k.partition_key, NULL, NULL, k.ended, k.ran, k.charged)::tandem.touch)
             FROM by_key AS k WHERE k.queue = heard_by)
     INTO finished, ends;
+    IF starts_with(heard_by, 'topic.') THEN  -- deliveries: what the audit log of topics will tell
+        INSERT INTO tandem.delivery_end (xid, queue, action, worker, attempt, started_at, ended_at, job_ids)
+        SELECT pg_current_xact_id(), heard_by, 'ack', d.worker, d.attempt, min(d.started_at), max(d.finished_at), array_agg(d.job_id)
+        FROM tandem.done AS d WHERE d.job_id = ANY (finished) GROUP BY d.worker, d.attempt;
+    END IF;
 END
 $$;
 
@@ -3088,6 +3093,21 @@ CREATE TABLE tandem.concurrency_limit (
 
 COMMENT ON TABLE tandem.concurrency_limit IS 'Limits over all managed queues: global and of kinds; their rows are locked by admission';
 
+CREATE TABLE tandem.delivery_end (
+    xid xid8 NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    action text NOT NULL COLLATE pg_catalog."C",
+    worker uuid,
+    attempt smallint NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone NOT NULL,
+    job_ids bigint[] NOT NULL,
+    CONSTRAINT delivery_end_action CHECK ((action = ANY (ARRAY['ack'::text, 'nack'::text, 'dead'::text, 'cancel'::text, 'rescue'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE tandem.delivery_end IS 'How tries of deliveries by workers ended, until the sweeper makes entries of the audit log of them';
+
 CREATE TABLE tandem.dependency (
     after_job bigint NOT NULL,
     job_id bigint NOT NULL,
@@ -3793,6 +3813,8 @@ CREATE INDEX attempt_1_job_id_finished_at_idx ON tandem.attempt_1 USING btree (j
 CREATE INDEX attempt_kept_job_id_finished_at_idx ON tandem.attempt_kept USING btree (job_id, finished_at);
 
 CREATE INDEX audit_entry_xid ON tandem.audit_entry USING btree (xid);
+
+CREATE INDEX delivery_end_xid ON tandem.delivery_end USING btree (xid);
 
 CREATE INDEX dependency_job ON tandem.dependency USING btree (job_id);
 

@@ -14,7 +14,7 @@ from app.database.reconnecting import Reconnecting
 from app.queue.admission_store import AdmissionStore
 from app.queue.facts import Ended, Outcome
 from app.queue.finish import REFUSED, Finished, finish_batch
-from app.queue.job import ClaimedJob
+from app.queue.job import ClaimedJob, is_delivery
 from app.queue.kinds import Registry
 from app.queue.retry import Failure, Verdict, storable
 from app.queue.settle import FailedJob
@@ -184,14 +184,17 @@ class Finisher(Service):
     async def _finish(self, jobs: Sequence[ClaimedJob], rows: Sequence[Finish]) -> Finished:
         """Finish the rows; those of a managed queue in the statement that refills their slots."""
         if self.admitter is None or not self.admitter.managed:
-            return await self._until_known(rows)
+            return await self._until_known(rows, deliveries=_any_delivery(jobs))
         by_queue: dict[str | None, list[Finish]] = {}
         for job, row in zip(jobs, rows, strict=True):
             queue = job.queue if self.admitter.manages(job.queue) else None
             by_queue.setdefault(queue, []).append(row)
         report = Finished()
         for queue, some in by_queue.items():
-            report.add(await self._refill(queue, some) if queue else await self._until_known(some))
+            if queue:
+                report.add(await self._refill(queue, some))
+            else:
+                report.add(await self._until_known(some, deliveries=_any_delivery(jobs)))
         if None in by_queue:
             self._stir()
         return report
@@ -207,7 +210,7 @@ class Finisher(Service):
             pass  # one of the rows cannot be stored: find out which
         else:
             return Finished(admitted.finished, {row.job_id for row in rows} - admitted.finished)
-        report = await self._until_known(rows, repeated=True)
+        report = await self._until_known(rows, repeated=True, deliveries=is_delivery(queue))
         self._stir()
         return report
 
@@ -219,13 +222,16 @@ class Finisher(Service):
         kind = None if result is None else self.registry.get(job.kind)
         return kind.result_ttl if kind is not None else None
 
-    async def _until_known(self, rows: Sequence[Finish], *, repeated: bool = False) -> Finished:
+    async def _until_known(
+        self, rows: Sequence[Finish], *, repeated: bool = False, deliveries: bool = False
+    ) -> Finished:
         """Finish the rows, however long the database is away; an error of another kind gives them up to rescue."""
         tries = 0
         while True:
             connection = await self.finishing.get()
             try:
-                return await finish_batch(Store(connection), rows, repeated=repeated)
+                store = Store(connection)
+                return await finish_batch(store, rows, repeated=repeated, deliveries=deliveries)
             except CONNECTION_LOST as error:
                 repeated = True
                 await self._after(error)
@@ -252,3 +258,7 @@ class Finisher(Service):
             )  # a lock or statement time limit ended the statement, not the connection
         else:
             await self.finishing.lost(error)
+
+
+def _any_delivery(jobs: Sequence[ClaimedJob]) -> bool:
+    return any(is_delivery(job.queue) for job in jobs)

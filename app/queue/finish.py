@@ -29,22 +29,25 @@ class Finished:
         self.refused += part.refused
 
 
-async def finish_batch(store: Store, rows: Sequence[Finish], *, repeated: bool = False) -> Finished:
-    """Finish a batch. `repeated` says that an earlier call with these rows may have been committed unseen.
+async def finish_batch(
+    store: Store, rows: Sequence[Finish], *, repeated: bool = False, deliveries: bool = False
+) -> Finished:
+    """Finish a batch. `repeated` says that an earlier call with these rows may have been committed unseen,
+    `deliveries` that the audit log shall hear of those that deliver messages.
 
     A data error (a result PostgreSQL cannot store) is bisected down to its rows. Raises what the connection raises:
     then nobody knows, and the caller repeats with `repeated=True` on a new connection.
     """
     report = Finished()
     try:
-        report.done = await store.finish_jobs(rows)
+        report.done = await (store.finish_deliveries if deliveries else store.finish_jobs)(rows)
     except REFUSED as error:
         if len(rows) == 1:
             report.refused.append((rows[0], (str(error).splitlines() or [type(error).__name__])[0]))
             return report
         half = len(rows) // 2
         for part in (rows[:half], rows[half:]):
-            report.add(await finish_batch(store, part, repeated=repeated))
+            report.add(await finish_batch(store, part, repeated=repeated, deliveries=deliveries))
         return report
     missing = [(row[0], row[1]) for row in rows if row[0] not in report.done]
     if missing and repeated:

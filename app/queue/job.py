@@ -28,6 +28,7 @@ from app.queue.stored_json import read_mapping
 __all__ = [
     "BATCH_LIMIT",
     "DEFAULT_PRIORITY",
+    "DELIVERIES",
     "FURTHEST",
     "MOST_TRIES",
     "NAME",
@@ -40,10 +41,18 @@ __all__ = [
     "UniqueScope",
     "check_name",
     "encode_json",
+    "is_delivery",
 ]
 
 MOST_TRIES = 32_767
 """What the columns that count tries and crashes can hold: one more try could not even be claimed."""
+DELIVERIES = "topic."
+"""How the names of queues of topics' groups, and of the kinds in them, begin (sql/functions/topic_queue.sql)."""
+
+
+def is_delivery(name: str) -> bool:
+    """Whether jobs of a queue or kind of this name deliver messages: how they end is noted for the audit log."""
+    return name.startswith(DELIVERIES)
 
 
 @dataclass(slots=True)

@@ -39,9 +39,12 @@ async def complete(
     ran_ms: float,
     result: str | None,
     ttl: float | None = None,
+    delivery: bool = False,
 ) -> None:
     """End the job as the last statement of its transaction. Raises LeaseLost."""
-    if not await Store(connection).finish_jobs([Finish(job_id, token, ran_ms, result, ttl)]):
+    store = Store(connection)
+    finish = store.finish_deliveries if delivery else store.finish_jobs
+    if not await finish([Finish(job_id, token, ran_ms, result, ttl)]):
         raise LeaseLost.of(job_id)
 
 
@@ -70,10 +73,12 @@ def complete_sync(
     ran_ms: float,
     result: str | None,
     ttl: float | None = None,
+    delivery: bool = False,
 ) -> None:
     """`complete` for synchronous connections."""
+    finish = statement("finish", "finish_deliveries" if delivery else "finish_jobs")
     params = {"job_ids": [job_id], "tokens": [token], "ran_ms": [ran_ms], "results": [result], "ttls": [ttl]}
-    if connection.execute(statement("finish", "finish_jobs"), params).fetchone() is None:
+    if connection.execute(finish, params).fetchone() is None:
         raise LeaseLost.of(job_id)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import AppError
 from app.queue import lease
-from app.queue.job import PAYLOAD_LIMIT_BYTES, ClaimedJob, encode_json
+from app.queue.job import PAYLOAD_LIMIT_BYTES, ClaimedJob, encode_json, is_delivery
 from app.queue.kinds import Kind
 from app.queue.progress import Progress
 
@@ -170,6 +170,7 @@ class Job(Generic[Payload]):
                 ran_ms=self.ran_ms,
                 result=encode_result(opened.result),
                 ttl=self.kind.result_ttl,
+                delivery=is_delivery(self.claimed.queue),
             )
         self.completed = True
 
@@ -181,6 +182,7 @@ class Job(Generic[Payload]):
             ran_ms=self.ran_ms,
             result=encode_result(opened.result),
             ttl=self.kind.result_ttl,
+            delivery=is_delivery(self.claimed.queue),
         )
 
     def _ensure_open(self) -> None:

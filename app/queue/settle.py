@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from app.queue.job import is_delivery
 from app.queue.kinds import Change, Registry, Transition, call_hook
 from app.queue.store import Failed, Moved, Store
 
@@ -26,12 +27,13 @@ class FailedJob:
 
 
 async def settle(
-    connection: AsyncConnection[Any], registry: Registry, jobs: Sequence[FailedJob]
+    connection: AsyncConnection[Any], registry: Registry, jobs: Sequence[FailedJob], *, note: bool = True
 ) -> dict[int, Transition]:
     """Write failed tries in one flushed transaction, hooks included; answers what each job became.
 
     Jobs that are not answered were no longer ours. A job to retry that somebody asked to cancel becomes CANCELLED.
-    Raises what a hook raises: then nothing of this call is written.
+    With `note` the audit log hears of those that deliver messages; callers who tell it more than that write their own
+    entry. Raises what a hook raises: then nothing of this call is written.
     """
     store = Store(connection)
     became: dict[int, Transition] = {}
@@ -52,10 +54,19 @@ async def settle(
             outcomes = {one.job_id: one.outcome for one in closing}
             for moved in await store.close_jobs(closing):
                 moves.append((moved, "CANCELLED" if outcomes[moved.job_id] == "CANCELLED" else "DEAD"))
+        if note:
+            await note_deliveries(store, [by_id[moved.job_id] for moved, _ in moves])
         for moved, transition in moves:
             became[moved.job_id] = transition
             await run_hook(connection, registry, by_id[moved.job_id], moved, transition)
     return became
+
+
+async def note_deliveries(store: Store, tried: Sequence[FailedJob]) -> None:
+    """Let the audit log hear of those of these failed tries that deliver messages."""
+    pairs = [(one.failed.job_id, one.failed.token) for one in tried if is_delivery(one.kind)]
+    if pairs:
+        await store.note_tries(pairs)
 
 
 async def run_hook(

@@ -150,6 +150,15 @@ class Store:
         """Finish jobs as SUCCEEDED; answers the ids that were still ours."""
         return {row[0] for row in await self._all("finish", "finish_jobs", finishes(rows))}
 
+    async def finish_deliveries(self, rows: Sequence[Finish]) -> set[int]:
+        """`finish_jobs` for a batch that holds deliveries of topics: the audit log hears of them."""
+        return {row[0] for row in await self._all("finish", "finish_deliveries", finishes(rows))}
+
+    async def note_tries(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Let the audit log hear how these (job, token) tries of deliveries failed; in their transaction."""
+        params = {"job_ids": [job for job, _ in pairs], "tokens": [token for _, token in pairs]}
+        await self._do("finish", "note_tries", params)
+
     async def find_finished(self, pairs: Sequence[tuple[int, int]]) -> set[int]:
         """Which (job, token) pairs already stand in `done`."""
         params = {"job_ids": [job for job, _ in pairs], "tokens": [token for _, token in pairs]}

@@ -1,6 +1,7 @@
 -- tandem.finish_leases(...): finishes succeeded jobs as finish_jobs does, and answers the ids that were still ours. Internal
 -- to admission: a slot that ends and its next job are one transaction, so that a limit that is reached stays reached. What
--- ended in `heard_by`, the queue that is admitted to next, is answered as touches not yet written.
+-- ended in `heard_by`, the queue that is admitted to next, is answered as touches not yet written. Where that is a topic's
+-- group, the jobs are its deliveries.
 CREATE OR REPLACE FUNCTION tandem.finish_leases(
     heard_by text, job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[],
     OUT finished bigint[], OUT ends tandem.touch[]
@@ -32,5 +33,10 @@ BEGIN
            (SELECT array_agg(ROW(k.queue, 0, k.partition_key, NULL, NULL, k.ended, k.ran, k.charged)::tandem.touch)
             FROM by_key AS k WHERE k.queue = heard_by)
     INTO finished, ends;
+    IF starts_with(heard_by, 'topic.') THEN  -- deliveries: what the audit log of topics will tell
+        INSERT INTO tandem.delivery_end (xid, queue, action, worker, attempt, started_at, ended_at, job_ids)
+        SELECT pg_current_xact_id(), heard_by, 'ack', d.worker, d.attempt, min(d.started_at), max(d.finished_at), array_agg(d.job_id)
+        FROM tandem.done AS d WHERE d.job_id = ANY (finished) GROUP BY d.worker, d.attempt;
+    END IF;
 END
 $$;

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.database.deadline import BoundedAsyncConnection
 from app.queue.kinds import Registry, Transition
-from app.queue.settle import FailedJob, run_hook
+from app.queue.settle import FailedJob, note_deliveries, run_hook
 from app.queue.store import Failed, Store
 from app.queue.store import Moved as MovedJob
 from workers.sweeper.promote import next_floor
@@ -83,7 +83,7 @@ class RescueJobs(Step):
     async def _apply(
         self, connection: BoundedAsyncConnection, rows: Sequence[Any]
     ) -> tuple[Counter[str], set[str]]:
-        store, by_id = Store(connection), {row.job_id: row for row in rows}
+        store = Store(connection)
         closing = [failed for row in rows if (failed := self._end(row)) is not None]
         ending = {failed.job_id for failed in closing}
         queues: set[str] = set()
@@ -97,10 +97,13 @@ class RescueJobs(Step):
             outcomes = {failed.job_id: failed.outcome for failed in closing}
             ended = await store.close_jobs(closing)
             moves += [(one, "DEAD" if outcomes[one.job_id] == "DEAD" else "CANCELLED") for one in ended]
+        entries = {
+            row.job_id: FailedJob(row.kind, row.event_id, self._end(row) or _crashed(row), code="crash")
+            for row in rows
+        }
+        await note_deliveries(store, [entries[moved.job_id] for moved, _ in moves])
         for moved, transition in moves:
-            row = by_id[moved.job_id]
-            entry = FailedJob(row.kind, row.event_id, self._end(row) or _crashed(row), code="crash")
-            await run_hook(connection, self.registry, entry, moved, transition)
+            await run_hook(connection, self.registry, entries[moved.job_id], moved, transition)
         return Counter(transition.lower() for _, transition in moves), queues
 
     def _end(self, row: Any) -> Failed | None:

@@ -1,6 +1,6 @@
 """Sealing and verifying the audit log: entries are appended unchained, and chained in batches by the sweeper.
 
-Publishes through a program's own connection get their entries here, from the log of messages.
+What workers did with deliveries, and publishes through a program's own connection, get their entries here.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from app.domains.topics.chain import START, Head, Heads, Signer, next_hash
 from app.domains.topics.repository import Connection
 
 PAGE = 1_000
+ENDS_AT_ONCE = 2_000
+"""Batches of ended deliveries that one batch of the chain tells of: a sweeper that was away catches up in steps."""
 OWN_CONNECTION = "database"
 """The actor of publishes that programs made through their own connections: told by the log of messages."""
 
@@ -37,13 +39,24 @@ class Verdict:
 async def seal(connection: Connection, folder: Path) -> int:
     """Chain what has been settled since the last batch, sign its end, and export it; answers how many entries."""
     signer, heads = Signer(folder), Heads(folder)
-    sealed = 0
+    sealed, more = 0, True
+    while more:
+        count, more = await _seal_batch(connection, signer)
+        sealed += count
+    # After the commit, and all that the file lacks: a crash in between loses nothing.
+    await _export(connection, heads)
+    return sealed
+
+
+async def _seal_batch(connection: Connection, signer: Signer) -> tuple[int, bool]:
+    """(entries sealed, whether more can be sealed behind them)."""
     try:
         async with connection.transaction():
             # One at a time: what is told lies before this batch's end, and must not fall behind another's.
             if not await repository.lock_chain(connection):
-                return 0
-            xid_end = await repository.tell_publishes(connection, actor=OWN_CONNECTION)
+                return 0, False
+            xid_end, more = await repository.tell_ends(connection, most=ENDS_AT_ONCE)
+            await repository.tell_publishes(connection, xid_end, actor=OWN_CONNECTION)
             entries = await repository.read_unsealed(connection, xid_end)
             if entries:
                 seq, hashed = entries[0]["last_seq"], bytes(entries[0]["last_hash"])
@@ -53,12 +66,9 @@ async def seal(connection: Connection, folder: Path) -> int:
                     rows.append((seq, entry["id"], hashed))
                 await repository.write_chain(connection, rows)
                 await repository.write_head(connection, signer.sign(seq, hashed, entries[0]["xid_end"]))
-                sealed = len(rows)
     except errors.UniqueViolation:
-        return 0  # another sealer was faster
-    # After the commit, and all that the file lacks: a crash in between loses nothing.
-    await _export(connection, heads)
-    return sealed
+        return 0, False  # another sealer was faster
+    return len(entries), more
 
 
 async def _export(connection: Connection, heads: Heads) -> None:

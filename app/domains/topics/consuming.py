@@ -128,7 +128,7 @@ async def give_back(
         wait = policy.delay(row["attempt"]) if delay is None else delay
         one = Failed(row["job_id"], row["token"], 0.0, "temporary", reason, delay=wait, outcome="DEAD")
         failed.append(FailedJob(row["kind"], row["event_id"], one, again=again, code="nack"))
-    became = await settle(connection, registry, failed) if failed else {}
+    became = await settle(connection, registry, failed, note=False) if failed else {}
     if group["managed"] and became:
         await repository.wake_group(connection, group["queue"])
     by_outcome: dict[str, list[str]] = {"RETRY": [], "DEAD": [], "LOST": []}

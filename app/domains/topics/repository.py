@@ -216,9 +216,15 @@ async def lock_chain(connection: Connection) -> bool:
     return bool((await rows(connection, "lock_chain", {}))[0]["locked"])
 
 
-async def tell_publishes(connection: Connection, *, actor: str) -> str:
-    """Note publishes that no entry tells of, of transactions that have ended; answers the xid where the batch ends."""
-    return str((await rows(connection, "tell_publishes", {"actor": actor}))[0]["xid_end"])
+async def tell_ends(connection: Connection, *, most: int) -> tuple[str, bool]:
+    """Note how workers' tries of deliveries ended: (the xid where the batch ends, whether there is more)."""
+    row = (await rows(connection, "tell_ends", {"most": most}))[0]
+    return str(row["xid_end"]), bool(row["more"])
+
+
+async def tell_publishes(connection: Connection, xid_end: str, *, actor: str) -> None:
+    """Note publishes up to the batch's end that no entry tells of."""
+    await connection.execute(statement("topics", "tell_publishes"), {"xid_end": xid_end, "actor": actor})
 
 
 async def read_unsealed(connection: Connection, xid_end: str) -> list[Row]:

@@ -1,5 +1,5 @@
 -- Entries whose transactions have ended and that no batch has sealed, in the order in which they will be chained; with
--- the end of the last batch, its hash, and where this batch ends (as tell_publishes answered).
+-- the end of the last batch, its hash, and where this batch ends (as tell_ends answered).
 WITH last AS MATERIALIZED (
     SELECT h.seq, h.hash, h.xid_end FROM tandem.audit_head AS h ORDER BY h.seq DESC LIMIT 1
 ), bound AS MATERIALIZED (
