@@ -48,8 +48,23 @@ class InterpreterMissingError(Exception):
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Roughly how fast a peer is, in jobs per second on two cores: how much work a run gives it."""
+
+    enqueues: int = 60_000
+    """W2."""
+    drains: int = 30_000
+    """W3 with one worker."""
+    keeps_up: int = 20_000
+    """W5."""
+
+
+@dataclass(frozen=True)
 class Peer:
-    """One system under measurement. `unfinished` and `finished` are SQL that count jobs in its tables."""
+    """One system under measurement. `unfinished` and `finished` are SQL that count jobs in its tables.
+
+    For a peer on Redis they are commands, one a line, whose answers are added up.
+    """
 
     name: str
     language: str
@@ -67,6 +82,7 @@ class Peer:
     broker: str | None = None
     """The server that it needs beside it, a key of brokers.PLANS."""
     environment: dict[str, str] = field(default_factory=dict)
+    pace: Pace = Pace()
 
     @property
     def home(self) -> Path:
@@ -80,6 +96,11 @@ class Peer:
         if self.language == "node":
             return [str(_node(self.home)), str(self.home / "adapter.mjs")]
         return [str(self.home / "bin" / "python"), "-P", str(HERE / self.name / f"{program}.py")]
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether there is a program for W1 to W8."""
+        return any((HERE / self.name / f"adapter.{ending}").exists() for ending in ("py", "mjs"))
 
     @property
     def has_topics(self) -> bool:
@@ -136,6 +157,7 @@ def load(name: str) -> Peer:
         from_source=tuple(facts.get("from_source", ())),
         broker=facts.get("broker"),
         environment=dict(facts.get("environment", {})),
+        pace=Pace(**facts.get("pace", {})),
     )
 
 

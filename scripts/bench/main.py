@@ -2,11 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from scripts.bench import catalogue, report
-from scripts.bench.plan import JOBS, TOPICS, plan
+from scripts.bench import budget, catalogue, report
+from scripts.bench.plan import JOBS, TOPICS, Step, plan
 from scripts.bench.runner import measure
 from scripts.bench.server import benchmark_server
 from scripts.bench.workloads import Options
@@ -42,7 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _all(options: argparse.Namespace) -> int:
     peers = [catalogue.load(name) for name in (options.peers or PEERS[options.workload]).split(",")]
     workloads = options.workloads.split(",") if options.workloads else GROUPS[options.workload]
-    steps = plan(peers, workloads, repeat=options.repeat, quick=options.quick, long=options.long)
+    steps: Iterable[Step] = plan(
+        peers, workloads, repeat=options.repeat, quick=options.quick, long=options.long
+    )
+    left_out: list[Step] = []
+    if options.budget:
+        chosen_workloads = workloads if options.workloads or options.workload != "all" else None
+        fit = budget.fitting(peers, chosen_workloads, repeat=options.repeat, minutes=options.budget)
+        sys.stderr.write(f"{fit.text}\n")
+        if options.estimate:
+            return 0
+        steps = budget.within(fit.steps, options.budget, left_out)
+    elif options.estimate:
+        minutes = sum(map(budget.estimate, steps)) / 60
+        sys.stderr.write(f"about {minutes:.0f} minutes\n")
+        return 0
     lines = []
     with benchmark_server() as server:
         for step in steps:
@@ -51,7 +65,8 @@ def _all(options: argparse.Namespace) -> int:
                 chosen = replace(chosen, jobs=options.jobs)
             lines.append(measure(server, step.peer, step.workload, chosen))
             report.show(lines[-1], as_json=options.json)
-    report.write(lines, sys.argv[1:], quiet=options.json)
+    names = [f"{step.workload} {step.peer.name}" for step in left_out]
+    report.write(lines, sys.argv[1:], quiet=options.json, left_out=names)
     return 1 if any(line.void for line in lines) else 0
 
 
@@ -79,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--long", action="store_true", help="`all`: the forms that take long (W7 with 10 million)"
     )
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="`all`: the longest forms that fit, W1 to W7 (docs)"
+    )
+    parser.add_argument("--estimate", action="store_true", help="`all`: say how long it takes, run nothing")
     parser.add_argument("--quick", action="store_true", help="`all`, `topics`: shorter runs")
     return parser
 

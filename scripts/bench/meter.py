@@ -1,7 +1,7 @@
 """What a run costs the server: statements, WAL, rows, dead rows, CPU. Read as the observer, who is not counted."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import psycopg
@@ -38,8 +38,8 @@ class Cost:
     buffers: float
     server_cpu: float
 
-    def since(self, before: Self) -> "Cost":
-        """What happened between two readings."""
+    def since(self, before: Any) -> "Cost":
+        """What happened between two readings of this meter."""
         return Cost(**{f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)})
 
     def per_job(self, jobs: int) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Which runs `all` makes, in which order: peers take turns within a workload, so that a slow minute hits everybody."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scripts.bench.catalogue import Peer
+from scripts.bench.catalogue import Pace, Peer
 from scripts.bench.workloads import Options
 
 # The forms of each workload: the page's values, and shorter ones for a quick look.
@@ -34,8 +34,33 @@ FORMS: dict[str, tuple[Options, ...]] = {
     "T3": (Options(),),
     "T4": (Options(),),
 }
+# What a workload takes when its options say nothing.
+JOBS_OF_PAGE = {"W2": 20_000, "W3": 50_000, "W7": 500_000}
+SECONDS_OF_PAGE = {
+    "W1": 5.0,
+    "W4": 15.0,
+    "W5": 20.0,
+    "W6": 90.0,
+    "W6r": 90.0,
+    "W6k": 90.0,
+    "W7": 20.0,
+    "W8": 15.0,
+}
 # What takes long: only asked for with --long, instead of the page's form.
 LONG: dict[str, tuple[Options, ...]] = {"W7": (Options(jobs=10_000_000, seconds=60),)}
+# Between the page's forms and the quick ones: what --budget takes when the page's do not fit.
+SHORT: dict[str, dict[str, float]] = {
+    "W1": {"seconds": 4},
+    "W3": {"jobs": 30_000},
+    "W4": {"seconds": 10},
+    "W5": {"seconds": 12},
+    "W6": {"seconds": 50},
+    "W6r": {"seconds": 50},
+    "W6k": {"seconds": 50},
+    "W7": {"jobs": 300_000, "seconds": 10},
+    "W8": {"seconds": 8},
+    "W9": {"seconds": 6},
+}
 QUICK: dict[str, dict[str, float]] = {
     "W1": {"seconds": 3},
     "W2": {"jobs": 20_000},
@@ -77,19 +102,52 @@ class Step:
 
 
 def plan(
-    peers: Sequence[Peer], workloads: Sequence[str], *, repeat: int, quick: bool, long: bool = False
+    peers: Sequence[Peer],
+    workloads: Sequence[str],
+    *,
+    repeat: int,
+    quick: bool = False,
+    long: bool = False,
+    lengths: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Step]:
-    """All runs in order."""
+    """All runs in order. `lengths` (SHORT, QUICK) shortens the page's forms; `quick` is QUICK."""
+    lengths = QUICK if quick else lengths or {}
     for workload in workloads:
+        short = {n: int(v) if n == "jobs" else v for n, v in lengths.get(workload, {}).items()}
         for _ in range(repeat):
             for form in LONG.get(workload, FORMS[workload]) if long else FORMS[workload]:
-                short = {name: int(v) if name == "jobs" else v for name, v in QUICK[workload].items()}
-                options = replace(form, **short) if quick else form  # type: ignore[arg-type]
                 for peer in peers:
                     if takes_part(peer, workload):
                         variants = [form.variant] if form.variant else peer.variants.get(workload, [None])
+                        options = replace(form, **short)  # type: ignore[arg-type]
+                        if not long:
+                            options = for_pace(peer.pace, workload, options)
                         for variant in variants:
                             yield Step(peer, workload, replace(options, variant=variant))
+
+
+def for_pace(pace: Pace, workload: str, options: Options) -> Options:
+    """Less for a slow peer, so that none takes all the time; what a fast one gets is the page's.
+
+    W2: what it enqueues in 10 s. W3: what it drains in 10 s. W7: what it enqueues in 20 s, if it cannot drain that in
+    time. W8's second queue: twice what it drains. W6: 70 % of what it keeps up with.
+    """
+    jobs, seconds = (
+        options.jobs or JOBS_OF_PAGE.get(workload),
+        options.seconds or SECONDS_OF_PAGE.get(workload, 0),
+    )
+    if workload == "W6" and options.rate is None:
+        return replace(options, rate=min(10_000, 0.7 * pace.keeps_up))
+    if workload == "W8" and options.jobs is None:
+        return replace(options, jobs=int(seconds * min(60_000, 2 * pace.drains)))
+    most = {
+        "W2": 10 * pace.enqueues,
+        "W3": 10 * pace.drains,
+        "W7": max(20 * pace.enqueues, 1.5 * seconds * pace.drains),
+    }.get(workload)
+    if jobs is None or most is None or jobs <= most:
+        return options
+    return replace(options, jobs=int(most) // 1000 * 1000)
 
 
 def takes_part(peer: Peer, workload: str) -> bool:

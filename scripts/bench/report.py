@@ -43,12 +43,16 @@ def show(line: Line, *, as_json: bool) -> None:
     print(f"{line.column:12} {line.peer:16} {text}{void}", flush=True)
 
 
-def write(lines: Sequence[Line], arguments: Sequence[str], *, quiet: bool) -> Path:
+def write(
+    lines: Sequence[Line], arguments: Sequence[str], *, quiet: bool, left_out: Sequence[str] = ()
+) -> Path:
     """Save all lines, the table and the plots below .tandem/bench/results/; print the table unless `quiet`."""
     place = RESULTS / time.strftime("%Y%m%d-%H%M%S")
     place.mkdir(parents=True, exist_ok=True)
     (place / "lines.jsonl").write_text("".join(line.as_json() + "\n" for line in lines))
     text = table(lines, arguments)
+    if left_out:
+        text += f"\nLeft out, since the time was up: {', '.join(dict.fromkeys(left_out))}.\n"
     (place / "table.md").write_text(text)
     if not quiet:
         print(f"\n{text}\n")
@@ -64,7 +68,7 @@ def table(lines: Sequence[Line], arguments: Sequence[str]) -> str:
         _results(lines),
         _ratios(lines),
     ]
-    return "\n".join([*parts, _cost(lines), _topic_cost(lines), _void(lines)]).strip() + "\n"
+    return "\n".join([*parts, _fewer(lines), _cost(lines), _topic_cost(lines), _void(lines)]).strip() + "\n"
 
 
 def _results(lines: Sequence[Line]) -> str:
@@ -114,6 +118,24 @@ def _ratios(lines: Sequence[Line]) -> str:
             f"| {number(floor)} | {number(mine / floor) if floor else '–'} |"
         )
     return "\n".join(rows) + "\n" if len(rows) > 2 else ""
+
+
+def _fewer(lines: Sequence[Line]) -> str:
+    """Who got fewer jobs than the others, because it is slow (plan.for_pace)."""
+    jobs = {
+        group: max(one.n for one in runs)
+        for group, runs in _grouped(lines).items()
+        if runs[0].workload in ("W2", "W3", "W7", "W8")
+    }
+    most: dict[str, int] = {}
+    for (column, _), n in jobs.items():
+        most[column.split()[0]] = max(n, most.get(column.split()[0], 0))
+    fewer = [
+        f"{column} {peer} {n:,} of {most[column.split()[0]]:,}"
+        for (column, peer), n in jobs.items()
+        if n < most[column.split()[0]]
+    ]
+    return f"Fewer jobs for slow peers: {', '.join(fewer)}.\n" if fewer else ""
 
 
 def _cost(lines: Sequence[Line]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scripts.bench import brokers, catalogue
+from scripts.bench.broker_meter import RedisMeter
 from scripts.bench.brokers import BrokerMissingError
 from scripts.bench.catalogue import InterpreterMissingError, Peer
 from scripts.bench.http_workload import w9
@@ -48,8 +49,11 @@ def measure(server: Server, peer: Peer, workload: str, options: Options) -> Line
 
 
 def _measure_jobs(server: Server, peer: Peer, line: Line, options: Options) -> None:
-    if peer.broker is not None:
+    if not peer.has_jobs:
         raise ProgramFailedError(f"{peer.name} is measured by T1 to T3 alone")
+    if peer.broker is not None:
+        _measure_jobs_on_broker(peer, line, options)
+        return
     name = f"bench_{next(_numbers)}"
     with server.database(name) as url, programs(peer, url) as started:
         started.setup()
@@ -57,6 +61,18 @@ def _measure_jobs(server: Server, peer: Peer, line: Line, options: Options) -> N
         meter = Meter(observer_url, server.pid)
         try:
             ALL[line.workload](Run(started, meter, options, line, observer_url))
+        finally:
+            meter.close()
+
+
+def _measure_jobs_on_broker(peer: Peer, line: Line, options: Options) -> None:
+    with brokers.running(peer) as broker, programs(peer, broker.url) as started:
+        line.version = f"{line.version} on {peer.broker} {broker.version}"
+        line.detail["durability"] = broker.durability
+        started.setup()
+        meter = RedisMeter(broker)
+        try:
+            ALL[line.workload](Run(started, meter, options, line, observer_url=""))
         finally:
             meter.close()
 

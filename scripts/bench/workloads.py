@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from scripts.bench.broker_meter import BrokerCost, RedisMeter
 from scripts.bench.evidence import SECOND_STREAM, Start, lost_and_doubled, percentiles, rate, read
 from scripts.bench.meter import Cost, Meter
 from scripts.bench.programs import ProgramFailedError, Programs, wait_until
@@ -40,11 +41,11 @@ class Run:
     """One measurement under way."""
 
     programs: Programs
-    meter: Meter
+    meter: Meter | RedisMeter
     options: Options
     line: Line
     observer_url: str
-    before: Cost | None = None
+    before: Cost | BrokerCost | None = None
 
     def begin(self) -> None:
         """Start counting costs; before the first job is enqueued."""
@@ -61,15 +62,24 @@ class Run:
         return self.meter.number(self.programs.peer.unfinished)
 
     def until_drained(self, jobs: int, seconds: float) -> float:
-        """Wait until that many handlers have started and the database shows none unfinished; answers when."""
+        """Wait until that many handlers have started and the database shows none unfinished; answers when.
+
+        The moment is the one before the question: some peers' tables take long to count.
+        """
+        asked = 0.0
 
         def handled() -> bool:
             self.programs.ensure_alive()
             return self.programs.ran() >= jobs
 
+        def drained() -> bool:
+            nonlocal asked
+            asked = time.time()
+            return self.unfinished() == 0
+
         wait_until(handled, seconds)
-        wait_until(lambda: self.unfinished() == 0, 10.0)
-        return time.time()
+        wait_until(drained, 10.0)
+        return asked
 
     def end(self, *, fail_every: int = 0) -> list[Start]:
         """Stop the workers, count costs, and check by records and database that every job ran as it should."""

@@ -1,12 +1,16 @@
 """The benchmark's own judgement, and the gate on what a job costs: counts of statements and bytes, never time."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.bench import catalogue, report
+from scripts.bench.broker_meter import RedisMeter
+from scripts.bench.brokers import Broker
 from scripts.bench.catalogue import Peer
 from scripts.bench.evidence import Start, lost_and_doubled, percentiles, read
 from scripts.bench.peers import recorder
@@ -71,12 +75,45 @@ def test_every_peer_is_declared_and_every_environment_locked() -> None:
     for name in catalogue.names():
         peer = catalogue.load(name)
         home = catalogue.HERE / name
-        program = "topics" if peer.broker else "adapter"
+        program = "adapter" if peer.has_jobs else "topics"
         assert (home / (f"{program}.mjs" if peer.language == "node" else f"{program}.py")).exists()
         if name not in catalogue.OURS:
             locked = (home / "requirements.txt").read_text()
             assert "--hash=sha256:" in locked
             assert "://" not in locked, "no index address belongs in a lock"
+
+
+def test_celery_has_jobs_on_a_broker_and_no_part_in_what_needs_a_snapshot() -> None:
+    celery, redis = catalogue.load("celery"), catalogue.load("redis")
+    assert celery.has_jobs
+    assert not redis.has_jobs
+    names = [one.workload for one in plan([celery, redis], ["W1", "W3", "W6", "W8"], repeat=1, quick=True)]
+    assert names == ["W1", "W1", "W3", "W3"]
+
+
+def test_a_thread_that_cannot_enqueue_ends_the_producer(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(payload: recorder.Payload) -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        recorder.produce_in_threads({"seconds": 1.0}, [broken, broken])
+    assert '"n"' not in capsys.readouterr().out
+
+
+def test_a_redis_broker_counts_its_jobs_in_one_transaction() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        meter = RedisMeter(Broker(url, "7", "none", psutil.Process()))
+        server, _ = listener.accept()
+        with server:
+            server.sendall(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:40\r\n:2\r\n-ERR unknown\r\n")
+            assert meter.number("LLEN default\nHLEN unacked\n") == 42
+            assert server.recv(1000) == b"MULTI\r\nLLEN default\r\nHLEN unacked\r\nEXEC\r\n"
+            with pytest.raises(RuntimeError, match="ERR unknown"):
+                meter.number("NO")
+        before = meter.read()
+        assert set(meter.read().since(before).per_job(10)) >= {"wal_per_job", "statements_per_job"}
+        meter.close()
 
 
 def test_peers_take_turns_within_a_workload() -> None:

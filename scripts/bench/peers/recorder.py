@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,11 +123,8 @@ def produce_in_threads(spec: dict[str, Any], clients: list[SyncSingle]) -> None:
     if len(clients) == 1:
         work(0)
     else:
-        threads = [threading.Thread(target=work, args=(place,)) for place in range(len(clients))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(len(clients)) as pool:
+            list(pool.map(work, range(len(clients))))  # raises what a thread has raised
     produced.report(sum(done))
 
 
