@@ -58,7 +58,11 @@ def _latency(place: Path, lines: Runs) -> None:
 
 def _form(line: Mapping[str, Any]) -> str:
     groups = f" {line['variant']}" if line["workload"].startswith("T") and line["variant"] else ""
-    return f"{line['workload']}{groups} {line['workers']} workers {line['conns']} connections"
+    workers, connections = int(line["workers"]), int(line["conns"])
+    return (
+        f"{line['workload']}{groups} {workers} worker{'s' * (workers != 1)} "
+        f"{connections} connection{'s' * (connections != 1)}"
+    )
 
 
 def _by_peer(lines: Runs, form: str, figure: str) -> dict[str, list[float]]:
@@ -77,12 +81,26 @@ def _bars(panel: Any, title: str, found: Mapping[str, Sequence[float]], unit: st
     middles = [statistics.median(found[name]) for name in names]
     below = [middle - min(found[name]) for name, middle in zip(names, middles, strict=True)]
     above = [max(found[name]) - middle for name, middle in zip(names, middles, strict=True)]
-    colours = ["#1f6f8b" if name.startswith("tandem") else "#b8c4cc" for name in names]
+    colours = [_colour(name) for name in names]
     panel.barh(names, middles, xerr=[below, above], color=colours, ecolor="#555555", capsize=2)
+    # The slowest of ten have bars too short to see: the figure says what they are.
+    for place, (middle, more) in enumerate(zip(middles, above, strict=True)):
+        text = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+        panel.annotate(
+            text, (middle + more, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7
+        )
+    panel.margins(x=0.15)
     panel.set_title(title, fontsize=10)
     panel.set_xlabel(unit, fontsize=8)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _colour(name: str) -> str:
+    """Ours, what the server can do without a queue, and the peers."""
+    if name.startswith("tandem"):
+        return "#1f6f8b"
+    return "#d9b26f" if name == "floor" else "#b8c4cc"
 
 
 def _save(figure: Any, path: Path) -> None:
