@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+_QUEUE_ADDRESS: Final = "/api/v1/queue/"
 EVERYWHERE: Final = (400, 431)
 """A request without one Host, and one whose headers are too large: whatever it asks for."""
 _REQUEST_ID: Final = {
@@ -45,7 +46,9 @@ def link(operation: str, description: str, **parameters: str) -> dict[str, Any]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The function's name: short, stable, and what links refer to. An old address says so."""
+    """The function's name: short, stable, and what links refer to. A second address of an operation says so."""
+    if route.path.startswith(_QUEUE_ADDRESS):
+        return f"{route.name}_at_queue_address"
     return route.name if route.path.startswith(("/v1/", "/health/")) else f"{route.name}_at_old_address"
 
 

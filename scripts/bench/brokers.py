@@ -77,8 +77,8 @@ def running(peer: Peer) -> Iterator[Broker]:
             for command in plan.commands:
                 started.append(  # noqa: PERF401 - what has started is stopped, also when the next fails
                     subprocess.Popen(
-                        command, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                        start_new_session=True,
+                        [*_anchored(), *command], cwd=place, env=environment, stdin=subprocess.DEVNULL,
+                        stdout=log, stderr=log, start_new_session=True,
                     )
                 )  # fmt: skip
         _wait_for(plan.port, started[-1], place / "broker.log")
@@ -87,6 +87,12 @@ def running(peer: Peer) -> Iterator[Broker]:
         for process in reversed(started):
             _stop(process)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _anchored() -> list[str]:
+    """What lets a program end with this one, also if it is killed: then no block comes to its end."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "TERM"] if program else []
 
 
 def _nats(peer: Peer, place: Path) -> Plan:

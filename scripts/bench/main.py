@@ -1,6 +1,7 @@
 """The command line of the benchmark: one workload of one peer, or all of them, or those of topics, interleaved."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ PEERS = {"all": "tandem,floor", "topics": "tandem"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the arguments say. Exit code 1 when a run was void."""
     options = _parser().parse_args(arguments)
+    end_when_asked()
     if options.workload in GROUPS:
         sys.exit(_all(options))
     peer = catalogue.load(options.peer)
@@ -37,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lines.append(measure(server, peer, options.workload, chosen))
             report.show(lines[-1], as_json=options.json)
     sys.exit(1 if any(line.void for line in lines) else 0)
+
+
+def end_when_asked() -> None:
+    """SIGTERM and SIGHUP end the run as an error would: servers, brokers and workers are stopped on the way out."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _all(options: argparse.Namespace) -> int:

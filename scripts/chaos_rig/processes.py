@@ -33,6 +33,7 @@ class Managed:
         self._command = [sys.executable, "-P", "-m", *module]
         self._environment = {
             **os.environ,
+            "TANDEM_TOPICS__AUDIT_FOLDER": str(logs / "audit"),  # signed heads of this run's database alone
             **settings,
             "DATABASE_URL": proxy.url,
             "TANDEM_API__AUTH": "off",

@@ -11,6 +11,7 @@ from app.config import CHECKOUT
 
 PLACE = CHECKOUT / "deploy" / "prometheus"
 RULES = sorted(PLACE.glob("*.rules.yml"))
+TESTS = sorted(PLACE.glob("*[._]test.yml"))
 PROMTOOL = shutil.which("promtool")
 SOURCES = "\n".join(path.read_text() for path in (CHECKOUT / "app" / "observability").glob("*.py"))
 needs_promtool = pytest.mark.skipif(
@@ -26,16 +27,18 @@ def test_the_rules_are_valid() -> None:
 
 
 @needs_promtool
-@pytest.mark.parametrize("file", sorted(PLACE.glob("*_test.yml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("file", TESTS, ids=lambda path: path.name)
 def test_each_alert_fires_when_it_should(file: Path) -> None:
     assert PROMTOOL is not None
     result = subprocess.run([PROMTOOL, "test", "rules", file], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_every_alert_on_the_queue_is_tried() -> None:
-    alerts = re.findall(r"alert: (\w+)", (PLACE / "queue.rules.yml").read_text())
-    tried = (PLACE / "queue_test.yml").read_text()
+@pytest.mark.parametrize("name", ["queue", "conversations", "topics"])
+def test_every_alert_is_tried(name: str) -> None:
+    rules = PLACE / f"{name}.rules.yml"
+    alerts = re.findall(r"alert: (\w+)", rules.read_text())
+    (tried,) = [file.read_text() for file in TESTS if f"rule_files: [{rules.name}]" in file.read_text()]
     assert alerts
     assert [alert for alert in alerts if f"alertname: {alert}" not in tried] == []
 
