@@ -89,14 +89,35 @@ def set_(customer: Customer, values: Values, as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from app.domains.customers import administration
+    from app.config import load_settings
+    from app.domains.customers import administration, hooks
 
-    changes = _values(values)
+    changes, ring = _values(values), hooks.keyring(load_settings())
     changed, secret = ask(
-        lambda connection: administration.set_customer(connection, customer, changes, actor=operator())
+        lambda connection: administration.set_customer(
+            connection, customer, changes, actor=operator(), ring=ring
+        )
     )
     facts = asdict(changed) | {"webhook_secret": secret}
     answer(facts, pairs(facts), as_json=as_json)
+
+
+@app.command("seal-secrets")
+def seal_secrets(as_json: Json = False) -> None:
+    """Encrypt the stored secrets of webhooks under the current key: those in plain text, and those under an older key.
+
+    Example: TANDEM_TOPICS__KEY_FILE=/etc/tandem/keys.json tandem customers seal-secrets
+    """
+    from app.config import load_settings
+    from app.domains.customers import hooks
+
+    ring = hooks.keyring(load_settings())
+    hooks.check_key(ring)
+    done = ask(lambda connection: hooks.seal_all(connection, ring, actor=operator()))
+    text = f"{done.sealed} secrets sealed"
+    if done.lost:
+        text += f"; the keys of {', '.join(done.lost)} are gone: these customers must set their address again"
+    answer(done._asdict(), text, as_json=as_json)
 
 
 @app.command()

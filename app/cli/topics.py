@@ -133,8 +133,8 @@ def publish(
     from app.client.message import Message
     from app.config import load_settings
     from app.domains.topics import service
-    from app.domains.topics.encryption import load_keyring
     from app.domains.topics.tracing import message_headers
+    from app.queue.sealing import load_keyring
 
     try:
         body = json.loads(message)

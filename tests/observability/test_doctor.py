@@ -39,6 +39,7 @@ NAMES = [
     "workers",
     "floors",
     "limits",
+    "secrets",
     "membership",
 ]
 DIRECT = Settings()

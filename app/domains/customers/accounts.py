@@ -6,12 +6,13 @@ from typing import Any
 import psycopg
 
 from app.domains.customers import repository
+from app.domains.customers.hooks import PLAIN, new_secret
 from app.domains.customers.messages import subject
 from app.domains.customers.models import Customer, Terms
 from app.domains.customers.schemas import Account, AccountChanged, ChangeAccount, NotificationState
 from app.errors import InvalidInput
 from app.outbound.addresses import check_url
-from app.outbound.webhook import make_secret
+from app.queue.sealing import Keyring
 
 MOST_NOTIFICATIONS = 100
 Connection = psycopg.AsyncConnection[Any]
@@ -42,11 +43,17 @@ async def read_account(connection: Connection, terms: Terms) -> Account:
 
 
 async def change_account(
-    connection: Connection, customer_id: str, change: ChangeAccount, *, actor: str, private: bool
+    connection: Connection,
+    customer_id: str,
+    change: ChangeAccount,
+    *,
+    actor: str,
+    private: bool,
+    ring: Keyring = PLAIN,
 ) -> AccountChanged:
     """Write what the customer changed, in the caller's transaction. Raises InvalidInput.
 
-    A new webhook address gets a new secret, which is told here once.
+    A new webhook address gets a new secret, which is told here once and stored sealed where `ring` has a key.
     """
     terms = await repository.lock_terms(connection, customer_id)
     assert terms is not None  # noqa: S101 - the caller has met the customer
@@ -54,8 +61,8 @@ async def change_account(
     changed = replace(terms.customer, **given)
     _check(changed, private=private)
     fresh = changed.webhook_url is not None and changed.webhook_url != terms.customer.webhook_url
-    secret = make_secret() if fresh else None
-    await repository.change_customer(connection, changed, webhook_secret=secret)
+    secret, stored = new_secret(ring, customer_id) if fresh else (None, None)
+    await repository.change_customer(connection, changed, webhook_secret=stored)
     await repository.audit_change(
         connection,
         actor=actor,

@@ -12,6 +12,7 @@ from app.api.body import read_json, validate
 from app.api.dependencies import AccessDep, SettingsDep
 from app.api.openapi import json_body, problems
 from app.domains.customers import accounts, administration, billing, reports, repository
+from app.domains.customers.hooks import keyring
 from app.domains.customers.models import Channel, Language, Overage, Tracking, WhenFull
 from app.domains.customers.schemas import Account, AccountChanged, Invoice, Strict
 
@@ -134,7 +135,7 @@ async def set_customer(
     private = settings.notifications.webhook_private_addresses
     async with access.write_at_once() as connection, connection.transaction():
         _, secret = await administration.set_customer(
-            connection, customer_id, changes, actor=principal.subject, private=private
+            connection, customer_id, changes, actor=principal.subject, private=private, ring=keyring(settings)
         )
         account = await accounts.read_account(
             connection, await administration.read_customer(connection, customer_id)

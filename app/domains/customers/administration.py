@@ -11,13 +11,14 @@ import psycopg
 
 from app.domains.customers import repository
 from app.domains.customers.errors import unknown_customer, unknown_tier
+from app.domains.customers.hooks import PLAIN, new_secret
 from app.domains.customers.keys import share_terms
 from app.domains.customers.models import Customer, Terms, Tier
 from app.domains.customers.pricing import read_steps
 from app.domains.customers.service import LOWEST_TIER
 from app.errors import Conflict, InvalidInput
 from app.outbound.addresses import check_url
-from app.outbound.webhook import make_secret
+from app.queue.sealing import Keyring
 
 PAGE: Final = 500
 TIER_FIELDS: Final = tuple(field.name for field in fields(Tier) if field.name != "tier")
@@ -50,6 +51,7 @@ async def set_customer(
     *,
     actor: str,
     private: bool = False,
+    ring: Keyring = PLAIN,
 ) -> tuple[Customer, str | None]:
     """Change a customer, made if need be; answers it and a new webhook's secret. Raises InvalidInput.
 
@@ -66,9 +68,9 @@ async def set_customer(
         if changed.webhook_url is not None:
             check_url(changed.webhook_url, private=private)
         fresh = changed.webhook_url is not None and changed.webhook_url != terms.customer.webhook_url
-        secret = make_secret() if fresh else None
+        secret, stored = new_secret(ring, customer_id) if fresh else (None, None)
         with _as_invalid():
-            await repository.change_customer(connection, changed, webhook_secret=secret)
+            await repository.change_customer(connection, changed, webhook_secret=stored)
         await _audit(connection, actor, "customer.set", customer_id, terms.customer, changed)
         now = await repository.read_terms(connection, customer_id)
         assert now is not None  # noqa: S101 - it was just written

@@ -254,6 +254,17 @@ async def count_full_days(
     return int(row[0])
 
 
+async def lock_webhook_secrets(connection: Connection, *, after: str, most: int) -> list[tuple[str, str]]:
+    """A batch of customers with the secrets of their webhooks as stored, locked."""
+    rows = await _rows(connection, "lock_webhook_secrets", {"after": after, "most": most})
+    return [(str(customer), str(stored)) for customer, stored in rows]
+
+
+async def write_webhook_secret(connection: Connection, customer_id: str, stored: str) -> None:
+    """Store a secret anew, as it is given."""
+    await _do(connection, "write_webhook_secret", {"customer_id": customer_id, "stored": stored})
+
+
 async def audit_change(
     connection: Connection,
     *,

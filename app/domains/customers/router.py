@@ -16,6 +16,7 @@ from app.api.openapi import json_body, problems
 from app.domains.customers import accounts, billing, health, reports, repository, service
 from app.domains.customers.errors import not_finished, unknown_job
 from app.domains.customers.facts import Refused
+from app.domains.customers.hooks import keyring
 from app.domains.customers.messages import preferred
 from app.domains.customers.models import Accepted, Terms
 from app.domains.customers.priority import band_of
@@ -270,7 +271,7 @@ async def change_account(
     private = settings.notifications.webhook_private_addresses
     async with access.write_at_once() as connection, connection.transaction():
         return await accounts.change_account(
-            connection, customer_id, change, actor=customer_id, private=private
+            connection, customer_id, change, actor=customer_id, private=private, ring=keyring(settings)
         )
 
 

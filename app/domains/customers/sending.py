@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.config import Settings
-from app.domains.customers import repository
+from app.domains.customers import hooks, repository
 from app.domains.customers.messages import subject
 from app.domains.customers.repository import Connection
 from app.outbound.mail import send_mail
@@ -30,6 +30,7 @@ class Sender:
     def __init__(self, sessions: Sessions, settings: Settings) -> None:
         self._sessions = sessions
         self._settings = settings.notifications
+        self._ring = hooks.keyring(settings)
 
     async def handle(self, job: Job[Notify]) -> None:
         """Send, then mark as sent in the job's transaction."""
@@ -59,7 +60,7 @@ class Sender:
                 found["webhook_url"],
                 document,
                 message_id=f"msg_{found['id'].hex}",
-                secret=found["webhook_secret"],
+                secret=hooks.unseal(self._ring, found["customer_id"], found["webhook_secret"]),
                 seconds=self._settings.timeout_seconds,
                 private=self._settings.webhook_private_addresses,
             )

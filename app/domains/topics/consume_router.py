@@ -15,10 +15,10 @@ from app.api.dependencies import AccessDep, RegistryDep, SettingsDep
 from app.api.openapi import json_body, problems
 from app.domains.topics import consuming, repository, schemas, service
 from app.domains.topics.asking import Consuming
-from app.domains.topics.encryption import load_keyring
 from app.domains.topics.gate import Gate
 from app.domains.topics.presenting import consumed
 from app.domains.topics.repository import Row
+from app.queue.sealing import load_keyring
 
 router = APIRouter(prefix="/v1/topics", tags=["topics"])
 FIRST_PAUSE: Final = 0.01

@@ -18,12 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.context import enter, present
 from app.domains.topics import repository
 from app.domains.topics.consuming import retry_policy
-from app.domains.topics.encryption import Keyring
 from app.domains.topics.errors import message_dropped
 from app.queue.job import check_name
 from app.queue.kinds import Kind, Registry
 from app.queue.retry import Retrying
 from app.queue.running import Job
+from app.queue.sealing import Keyring
 
 Body = TypeVar("Body")
 Sessions = async_sessionmaker[AsyncSession]

@@ -8,8 +8,8 @@ from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
 from app.domains.topics import audit, example, upkeep
 from app.domains.topics.consumers import add_consumers
-from app.domains.topics.encryption import load_keyring
 from app.queue.kinds import Registry
+from app.queue.sealing import load_keyring
 
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from app.domains.topics import schemas
 from app.domains.topics.consuming import Delivered
-from app.domains.topics.encryption import Keyring
 from app.domains.topics.repository import Row
 from app.queue.retry import HandlerError
+from app.queue.sealing import Keyring
 
 
 def topic_state(row: Row, groups: Sequence[Row]) -> schemas.TopicState:

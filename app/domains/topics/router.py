@@ -20,12 +20,12 @@ from app.domains.topics.asking import (
     RetryingDead,
     TellsStatus,
 )
-from app.domains.topics.encryption import load_keyring
 from app.domains.topics.errors import group_unknown, topic_unknown
 from app.domains.topics.gate import Gate
 from app.domains.topics.presenting import dead_message, group_state, topic_state
 from app.domains.topics.tracing import message_headers
 from app.errors import InvalidInput
+from app.queue.sealing import load_keyring
 
 publish_router = APIRouter(prefix="/api/v1/queue", tags=["topics"], route_class=TellsStatus)
 queue_router = APIRouter(prefix="/api/v1/queue", tags=["topics"])

@@ -9,6 +9,7 @@ from app.database.connect import connect
 from app.errors import AppError
 from app.observability.doctor.finding import Check, Finding, Patient
 from app.observability.doctor.limits import check_limits
+from app.observability.doctor.secrets import check_secrets
 from app.observability.doctor.server import (
     check_connection,
     check_connections,
@@ -44,6 +45,7 @@ QUEUE: Sequence[Check] = (
     check_workers,
     check_floors,
     check_limits,
+    check_secrets,
 )
 SLOW: Sequence[Check] = (check_membership,)
 LONG_CALL_SECONDS = 600.0

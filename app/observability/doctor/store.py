@@ -58,6 +58,10 @@ class DoctorStore:
         """Kinds with a limit that also run in plain queues."""
         return (await self._answers(statement("doctor", "find_loose_kinds")))[0]
 
+    async def count_secrets(self) -> Row:
+        """Secrets of webhooks, and how many are plain text."""
+        return (await self._answers(statement("doctor", "count_secrets")))[0][0]
+
     async def inspect(self, name: str) -> list[list[Row]]:
         """The answers of sql/inspect/<name>.sql, one list of rows per statement in it."""
         return await self._answers((INSPECT / f"{name}.sql").read_bytes())

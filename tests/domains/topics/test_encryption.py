@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from app.client import publish
 from app.config import Settings, TopicSettings, load_settings
-from app.domains.topics.encryption import SEALED, Keyring, load_keyring
 from app.errors import ConfigurationError
 from app.queue.retry import HandlerError
+from app.queue.sealing import SEALED, Keyring, load_keyring
 from tests.support import topics
 from tests.support.conversations import serving
 from tests.support.topics import GROUP, TOPIC
