@@ -1,5 +1,6 @@
 """Signed webhooks (Standard Webhooks 1.0): one POST to a judged address, no redirects, answers read in part only."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -56,8 +57,9 @@ async def post(
     seconds: float = 10.0,
     private: bool = False,
 ) -> int:
-    """Send and answer the status. Raises WebhookFailed: network when nobody answered, temporary for 5xx, 408 and 429,
-    auth for 401 and 403, permanent for anything else that is no 2xx; InvalidInput for an address that is not allowed.
+    """Send and answer the status. Raises WebhookFailed: network when nobody answered within `seconds`, temporary
+    for 5xx, 408 and 429, auth for 401 and 403, permanent for anything else that is no 2xx; InvalidInput for an
+    address that is not allowed.
     """
     target = await resolve(url, private=private)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
@@ -81,15 +83,19 @@ async def post(
         # The connection goes to the address; the certificate must be the name's.
         extensions={"sni_hostname": target.host, "timeout": httpx.Timeout(seconds).as_dict()},
     )
-    return await _send(request, target.host)
+    return await _send(request, target.host, seconds)
 
 
-async def _send(request: httpx.Request, host: str) -> int:
+async def _send(request: httpx.Request, host: str, seconds: float) -> int:
     try:
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+        # httpx bounds each read: a head that drips would go on and on.
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(trust_env=False, follow_redirects=False) as client,
+        ):
             response = await client.send(request, stream=True)
             await response.aclose()  # whatever it says: only the status counts, and a body may have no end
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, TimeoutError) as error:
         message = f"{host} does not answer: {type(error).__name__}"
         raise WebhookFailed("webhook-unreachable", message, error_class="network") from error
     status = response.status_code

@@ -225,3 +225,14 @@ async def test_its_commit_is_flushed_on_a_connection_that_does_not_flush(
         assert await value(queue, "SHOW synchronous_commit") == "on"
         await lease.complete(queue, job.id, job.token, ran_ms=1.0, result=None)
     assert await value(queue, "SHOW synchronous_commit") == "off"
+
+
+async def test_f46_times_are_not_those_of_the_transactions_beginning(queue: BoundedAsyncConnection) -> None:
+    """What was due a moment after BEGIN is due, and a lease begins when it is taken."""
+    async with queue.transaction():
+        due = await value(queue, "SELECT now() + interval '0.5 seconds'")
+        await queue.execute("SELECT pg_sleep(1)")
+        [job] = await add(queue, run_at=due)
+        assert [one.id for one in await claim(queue)] == [job]
+        left = await value(queue, "SELECT expires_at - now() FROM tandem.lease")
+        assert left >= LEASE + timedelta(seconds=1)

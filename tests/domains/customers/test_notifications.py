@@ -8,7 +8,7 @@ import hmac
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Any
 
@@ -181,6 +181,44 @@ async def test_nobody_there_is_a_network_error() -> None:
     with pytest.raises(WebhookFailed) as failed:
         await post(url, {}, message_id="msg_1", secret=make_secret(), private=True)
     assert failed.value.error_class == "network"
+
+
+@asynccontextmanager
+async def talking(said: bytes, drip: bytes) -> AsyncIterator[str]:
+    """A receiver that says this, then the same bytes for ever."""
+
+    ended = asyncio.Event()
+    talks: list[Any] = []
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        writer.write(said)
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 0.05)
+            writer.write(drip)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        ended.set()
+        server.close()
+        await asyncio.gather(*talks)
+
+
+@pytest.mark.parametrize(("said", "drip"), [(b"", b""), (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")])
+async def test_f58_a_receiver_that_does_not_come_to_an_end_is_left(said: bytes, drip: bytes) -> None:
+    async with talking(said, drip) as url, asyncio.timeout(60):
+        with pytest.raises(WebhookFailed) as failed:
+            await post(url, {}, message_id="msg_1", secret=make_secret(), private=True, seconds=1.0)
+    assert failed.value.error_class == "network"
+
+
+async def test_f58_an_answers_body_need_not_end() -> None:
+    async with talking(b"HTTP/1.1 200 OK\r\n\r\n", b"on and on") as url, asyncio.timeout(60):
+        assert await post(url, {}, message_id="msg_1", secret=make_secret(), private=True, seconds=30) == 200
 
 
 @pytest.mark.parametrize(
