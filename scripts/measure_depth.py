@@ -169,7 +169,8 @@ def measure(url: str, depths: Sequence[int], say: Callable[[str], None] = lambda
             say(f"{depth:,} jobs made after {monotonic() - started:.0f} s")
             for call in CALLS:
                 readings.append(look(connection, call, depth))
-                say(f"{call.name} measured after {monotonic() - started:.0f} s")
+                took = monotonic() - started
+                say(f"{call.name}: {readings[-1].pages:,} pages, {readings[-1].nodes}, after {took:.0f} s")
     return readings
 
 

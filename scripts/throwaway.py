@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +26,8 @@ def throwaway_server(settings: Mapping[str, str] | None = None) -> Iterator[str]
     # Below the system's directory for such things: as root the server's account must be able to enter.
     place = Path(tempfile.mkdtemp(prefix="tandem-throwaway-"))
     place.chmod(0o755)
+    # Told to end, a script would leave its server behind.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cluster = embedded.cluster_at(place / "pg", {**SETTINGS, **(settings or {})})
     try:
         url = cluster.url(cluster.start())
@@ -32,3 +36,4 @@ def throwaway_server(settings: Mapping[str, str] | None = None) -> Iterator[str]
     finally:
         cluster.stop(mode="immediate")
         shutil.rmtree(place, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
