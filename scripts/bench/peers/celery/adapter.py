@@ -11,7 +11,7 @@ from scripts.bench.peers import recorder
 from scripts.bench.peers.recorder import Payload, Recorder
 
 # Threads share a flush of the server; each may have so many tasks waiting.
-THREADS, PREFETCH = 10, 100
+THREADS, PREFETCH = 10, 10
 TASK = "bench"
 
 
