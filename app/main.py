@@ -18,7 +18,7 @@ from app.api.health import Readiness
 from app.applications import customer_workflows, make_registry
 from app.config import Settings, load_settings
 from app.database import durability
-from app.database.engine import make_session_factory
+from app.database.engine import make_engine, make_session_factory
 from app.database.location import database
 from app.domains.conversations import router as conversations
 from app.domains.customers.admin_router import router as customer_administration
@@ -90,10 +90,12 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             app.state.metrics = stack.enter_context(open_metrics(settings, address))
             access = Access(address, settings)
             stack.push_async_callback(access.close)
-            app.state.metrics.register(PoolGauges({"api": access.engine.pool}))
+            app.state.metrics.register(PoolGauges({"api": access.pool}))
             app.state.access = access
             await stack.enter_async_context(denials.audited(access.write_at_once))
-            app.state.registry = make_registry(settings, make_session_factory(access.engine))
+            # Of the kinds only hooks run here, and those bring their connection: this engine never connects.
+            sessions = make_session_factory(make_engine(address, name="api", settings=settings.database))
+            app.state.registry = make_registry(settings, sessions)
             app.state.readiness = Readiness(access)
             yield
 

@@ -87,7 +87,7 @@ async def list_jobs(
     """Newest first, filtered by status, kind and queue. A cursor is good for the same filters only."""
     scope = json.dumps(["jobs", wanted.status, wanted.kind, wanted.queue])
     before = None if wanted.cursor is None else cursors.read(wanted.cursor, scope)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         rows = await admin.list_jobs(
             connection,
             status=wanted.status,
@@ -130,7 +130,7 @@ async def get_result(job_id: JobIdDep, access: AccessDep) -> JobResult:
 )
 async def get_explanation(job_id: JobIdDep, access: AccessDep) -> JobExplanation:
     """The reasons, what matters most first: paused, not due, no worker, behind others, claimed, ended and how."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         reasons = await explain_job(connection, job_id)
     if reasons[0].code == UNKNOWN_JOB:
         raise _unknown()
@@ -148,7 +148,7 @@ async def get_explanation(job_id: JobIdDep, access: AccessDep) -> JobExplanation
 )
 async def get_eta(job_id: JobIdDep, access: AccessDep) -> JobEta:
     """Expected times with 80 % bands, from recent runs. 409 (wrong-state) when it has ended."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         with _as_problems():
             return JobEta.model_validate(await job_eta(connection, job_id))
 
@@ -196,7 +196,7 @@ async def retry_job(job_id: JobIdDep, access: AccessDep, registry: RegistryDep) 
 
 async def read_one(access: AccessDep, job_id: int) -> dict[str, Any]:
     """All there is to know of a job. Raises NotFound."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         with _as_problems():
             return await admin.read_job(connection, job_id)
 

@@ -66,7 +66,7 @@ TargetDep = Annotated[str, Depends(_target)]
 @router.get("", dependencies=_READ, summary="List limits", responses=problems(503))
 async def list_limits(access: AccessDep) -> LimitList:
     """Global, of kinds, of managed queues, of keys that have something of their own, and keys that stopped."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         rows = await limits.list_limits(connection)
     return LimitList(limits=[Limit.model_validate(row) for row in rows])
 

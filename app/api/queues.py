@@ -27,5 +27,5 @@ async def get_queue_eta(queue: Annotated[str, WithJsonSchema(_PATH_NAME)], acces
     """How many jobs wait, and until when all of them will have been started, with an 80 % band."""
     if not NAME.match(queue):
         raise NotFound("unknown-queue", "there is no such queue")
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return QueueEta.model_validate(await queue_eta(connection, queue))

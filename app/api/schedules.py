@@ -107,7 +107,7 @@ Count = Annotated[
 @router.get("", dependencies=_READ, summary="List schedules", responses=problems(503))
 async def list_schedules(access: AccessDep) -> ScheduleList:
     """By name, with the next and the last tick, and what became of the last tick's job."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         rows = await schedules.list_schedules(connection)
     return ScheduleList(schedules=[Schedule.model_validate(row) for row in rows])
 
@@ -115,7 +115,7 @@ async def list_schedules(access: AccessDep) -> ScheduleList:
 @router.get("/{schedule}", dependencies=_READ, summary="One schedule", responses=problems(404, 503))
 async def get_schedule(schedule: NameDep, access: AccessDep) -> Schedule:
     """Its times, its job, and whether it is paused."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return Schedule.model_validate(await schedules.read_schedule(connection, schedule))
 
 
@@ -126,7 +126,7 @@ async def get_ticks(
     schedule: NameDep, access: AccessDep, count: Annotated[Count, Query()] = 5
 ) -> ScheduleTicks:
     """The next ticks, in UTC."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         ticks = await schedules.coming_ticks(connection, schedule, count=count)
     return ScheduleTicks(schedule=schedule, ticks=ticks)
 

@@ -3,12 +3,9 @@
 For the domains' repositories. The queue core does not use SQLAlchemy.
 """
 
-import select
 from typing import Any
 
-import psycopg
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -21,14 +18,8 @@ from app.database.deadline import BoundedAsyncConnection, BoundedConnection
 DIALECT = "postgresql+psycopg://"
 
 
-def make_engine(
-    url: str, *, name: str, settings: DatabaseSettings | None = None, ping: bool = True
-) -> AsyncEngine:
-    """An async engine with a pool; waits `pool_wait_seconds` for a connection, then TimeoutError.
-
-    Without `ping` a pooled connection is not asked before it is used, which costs a round trip, but only looked at:
-    one that the server or the kernel closed is replaced, one whose peer fell silent shows at its first statement.
-    """
+def make_engine(url: str, *, name: str, settings: DatabaseSettings | None = None) -> AsyncEngine:
+    """An async engine with a pool; waits `pool_wait_seconds` for a connection, then TimeoutError."""
     settings = settings or DatabaseSettings()
 
     async def creator(*_: Any, **__: Any) -> BoundedAsyncConnection:
@@ -36,25 +27,9 @@ def make_engine(
             url, name=name, autocommit=False, settings=settings, session=session_limits(settings)
         )
 
-    engine = create_async_engine(
-        DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=ping, **_pool(settings)
+    return create_async_engine(
+        DIALECT, async_creator=creator, use_native_hstore=False, pool_pre_ping=True, **_pool(settings)
     )
-    if not ping:
-        event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    return engine
-
-
-def _refuse_closed(adapted: Any, *_: Any) -> None:
-    """Let the pool replace a connection on which something came while nobody asked: the server's farewell."""
-    connection: BoundedAsyncConnection = adapted.driver_connection
-    watched = select.poll()
-    try:
-        watched.register(connection.fileno(), select.POLLIN)
-        came = watched.poll(0)
-    except psycopg.OperationalError:
-        came = [(0, 0)]
-    if came:
-        raise DisconnectionError("the connection was closed while it was in the pool")
 
 
 def make_session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

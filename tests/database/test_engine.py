@@ -76,22 +76,3 @@ async def test_a_rollback_leaves_nothing(db_url: str) -> None:
         assert "made" not in names
     finally:
         await engine.dispose()
-
-
-async def test_connections_that_died_in_a_pool_that_does_not_ask_are_replaced_by_their_look(
-    db_url: str,
-) -> None:
-    engine = make_engine(db_url, name="api", settings=DatabaseSettings(pool_size=3), ping=False)
-    try:
-        async with engine.connect(), engine.connect(), engine.connect():
-            pass
-        with connect_sync(db_url, name="killer") as killer:
-            killer.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE application_name = 'tandem api' AND datname = current_database()"
-            )
-        async with engine.connect() as first, engine.connect() as second, engine.connect() as third:
-            for connection in (first, second, third):
-                assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
-    finally:
-        await engine.dispose()

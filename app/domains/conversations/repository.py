@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+from psycopg.rows import dict_row
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domains.conversations.friendship import FriendshipLevel, FriendshipStatus
-from app.domains.conversations.models import AgentLevelRow, AgentRow, CandidatesRow, FriendshipRow
+from app.domains.conversations.models import AgentLevelRow, AgentRow, FriendshipRow
 from app.domains.conversations.selection import AgentMapping, AgentPrompting, BotType
 from app.domains.conversations.topic_metrics import topics_from_json
 from app.queue.store import statement
@@ -76,23 +77,20 @@ async def end_conversation(
     return Written(*row) if row is not None else None
 
 
-async def find_conversation(connection: AsyncConnection, conversation_id: str) -> dict[str, Any] | None:
+async def find_conversation(
+    connection: psycopg.AsyncConnection[Any], conversation_id: str
+) -> dict[str, Any] | None:
     """A conversation's event, job and outcome as one row."""
-    result = await connection.exec_driver_sql(
-        _sql("find_conversation").decode(), {"conversation_id": conversation_id}
-    )
-    row = result.mappings().first()
-    return dict(row) if row is not None else None
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(_sql("find_conversation"), {"conversation_id": conversation_id})
+    return await cursor.fetchone()
 
 
-async def find_candidates(connection: AsyncConnection, user_id: str) -> dict[str, Any] | None:
+async def find_candidates(connection: psycopg.AsyncConnection[Any], user_id: str) -> dict[str, Any] | None:
     """A user's candidates that have not expired."""
-    rows = CandidatesRow.__table__
-    query = select(rows).where(
-        rows.c.user_id == user_id, rows.c.expires_at > select(func.tandem.clock()).scalar_subquery()
-    )
-    row = (await connection.execute(query)).mappings().first()
-    return dict(row) if row is not None else None
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(_sql("find_candidates"), {"user_id": user_id})
+    return await cursor.fetchone()
 
 
 # --- what the worker does ------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from hashlib import sha256
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.ids import uuid7
 from app.api.strict_json import canonical
@@ -77,7 +76,9 @@ async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dic
     raise Unavailable("database-busy", "too many calls for this conversation at once; nothing was done")
 
 
-async def find_conversation(connection: AsyncConnection, conversation_id: str) -> ConversationState:
+async def find_conversation(
+    connection: psycopg.AsyncConnection[Any], conversation_id: str
+) -> ConversationState:
     """Event, job and outcome. Raises NotFound."""
     row = (
         await repository.find_conversation(connection, conversation_id) if ID.match(conversation_id) else None
@@ -98,7 +99,7 @@ async def find_conversation(connection: AsyncConnection, conversation_id: str) -
     )
 
 
-async def find_candidates(connection: AsyncConnection, user_id: str) -> CandidatesState:
+async def find_candidates(connection: psycopg.AsyncConnection[Any], user_id: str) -> CandidatesState:
     """The user's next agents. Raises NotFound when there are none, or they have expired."""
     row = await repository.find_candidates(connection, user_id) if ID.match(user_id) else None
     if row is None:

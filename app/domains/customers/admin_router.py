@@ -102,7 +102,7 @@ async def list_customers(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[dict[str, Any]]:
     """By id."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         found = await repository.list_customers(connection, after=after, tier=tier, most=limit)
     return [{"customer_id": one.customer_id, "tier": one.tier, "name": one.name} for one in found]
 
@@ -110,7 +110,7 @@ async def list_customers(
 @router.get("/v1/customers/{customer_id}", summary="One customer", dependencies=_READ, responses=_SHOWN)
 async def get_customer(customer_id: CustomerId, access: AccessDep) -> Account:
     """What holds for it, and what is used today."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await accounts.read_account(
             connection, await administration.read_customer(connection, customer_id)
         )
@@ -148,7 +148,7 @@ async def set_customer(
 )
 async def get_customer_usage(customer_id: CustomerId, access: AccessDep) -> dict[str, Any]:
     """This month's, as much as its tier's report tells."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await reports.report_usage(
             connection, await administration.read_customer(connection, customer_id)
         )
@@ -172,7 +172,7 @@ async def issue_invoice(
 @router.get("/v1/tiers", summary="The tier table", dependencies=_READ, responses=problems(503))
 async def list_tiers(access: AccessDep) -> list[dict[str, Any]]:
     """The highest first; times are seconds."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return [administration.as_json(tier) for tier in await repository.list_tiers(connection)]
 
 

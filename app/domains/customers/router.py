@@ -162,7 +162,7 @@ async def list_workflow_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> JobList:
     """Newest first."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         found = await repository.list_accepted(
             connection, caller.customer_id, workflow=workflow.name, before=before, most=limit
         )
@@ -183,7 +183,7 @@ async def get_workflow_job(
     workflow: WorkflowDep, job_id: JobIdDep, caller: CallerDep, access: AccessDep
 ) -> JobState:
     """404 for a job that is not yours."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         accepted, state = await service.find_job(connection, caller.customer_id, workflow.name, job_id)
     return _state(accepted, state).model_copy(update=await _expected(access, job_id))
 
@@ -198,7 +198,7 @@ async def get_workflow_result(
     workflow: WorkflowDep, job_id: JobIdDep, caller: CallerDep, access: AccessDep
 ) -> CustomerJobResult:
     """409 (wrong-state) as long as it has not succeeded; results are kept for a week."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         accepted, state = await service.find_job(connection, caller.customer_id, workflow.name, job_id)
         status = _status(accepted, state)
         if status != "SUCCEEDED":
@@ -251,7 +251,7 @@ MonthPath = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^20[0-9
 )
 async def get_account(terms: TermsDep, access: AccessDep) -> Account:
     """What holds now."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await accounts.read_account(connection, terms)
 
 
@@ -290,7 +290,7 @@ async def get_usage(
 ) -> dict[str, Any]:
     """As much as the plan shows: full, monthly, basic or limited."""
     wanted = billing.read_month(month) if month is not None else None
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await reports.report_usage(connection, terms, wanted)
 
 
@@ -302,7 +302,7 @@ async def get_usage(
 )
 async def get_invoice(month: MonthPath, terms: TermsDep, access: AccessDep) -> Invoice:
     """As issued, or a preview (its number is null) of what it would be if the month ended now."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await billing.preview_invoice(
             connection, terms.customer.customer_id, billing.read_month(month)
         )
@@ -332,7 +332,7 @@ async def get_invoice_page(month: MonthPath, terms: TermsDep, access: AccessDep)
 )
 async def get_notifications(terms: TermsDep, access: AccessDep) -> Notifications:
     """The latest 100, newest first."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return Notifications(notifications=await accounts.list_notifications(connection, terms))
 
 
@@ -345,14 +345,14 @@ async def get_notifications(terms: TermsDep, access: AccessDep) -> Notifications
 )
 async def get_workflow_health(access: AccessDep, settings: SettingsDep) -> list[health.WorkflowHealth]:
     """The last canary job of each workflow; `healthy` is null before the first answer is due."""
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await health.read_health(connection, settings.customers)
 
 
 async def _expected(access: Access, job_id: int) -> dict[str, Any]:
     """Position and ETA; nothing rather than an error, because the job is accepted whatever is known of it."""
     try:
-        async with access.read_directly() as connection:
+        async with access.read() as connection:
             row = await EtaStore(connection).read_eta(job_id)
     except Unavailable:
         return {}

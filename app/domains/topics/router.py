@@ -72,7 +72,7 @@ async def status(
 ) -> list[schemas.TopicStatus]:
     """Lag is the number of unacknowledged messages of the slowest group."""
     await gate.enter(topic)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         found = await service.status(connection, topic)
     return [schemas.TopicStatus.model_validate(one) for one in found]
 
@@ -131,7 +131,7 @@ async def create_topic(request: Request, access: AccessDep, gate: Managing) -> s
 async def list_topics(access: AccessDep, gate: Reading) -> list[schemas.TopicState]:
     """With their groups and how far those are behind."""
     await gate.enter(None)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         topics = await repository.list_topics(connection)
         groups = await repository.list_groups(connection)
     return [topic_state(one, [group for group in groups if group["topic"] == one["topic"]]) for one in topics]
@@ -147,7 +147,7 @@ async def read_dead(
 ) -> schemas.DeadMessages:
     """The latest first, of every topic or of one."""
     await gate.enter(topic)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         found = await repository.list_dead(connection, topic=topic, group=group, before=_END, most=limit)
     return schemas.DeadMessages(messages=[dead_message(row) for row in found])
 
@@ -156,7 +156,7 @@ async def read_dead(
 async def get_topic(topic: str, access: AccessDep, gate: Reading) -> schemas.TopicState:
     """With its groups and how far they are behind."""
     await gate.enter(topic)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await _topic_state(connection, topic)
 
 
@@ -227,7 +227,7 @@ async def create_group(topic: str, request: Request, access: AccessDep, gate: Ma
 async def get_group(topic: str, group: str, access: AccessDep, gate: Reading) -> schemas.GroupState:
     """What waits, what runs, what is dead, who consumes."""
     await gate.enter(topic)
-    async with access.read_directly() as connection:
+    async with access.read() as connection:
         return await _group_state(connection, topic, group)
 
 
