@@ -111,3 +111,32 @@ def test_a_missing_index_is_noticed(db_url: str, damage: str, found: str) -> Non
     wrong = problems(measure(db_url, [SHALLOW, 5 * SHALLOW]))
     assert wrong
     assert {text.split()[0] for text in wrong} == {found}
+
+
+@pytest.mark.parametrize("session", ["a worker's", "a plain one"])
+async def test_a_rescue_looks_leases_up_one_by_one_whatever_the_statistics_say(
+    db_url: str, session: str
+) -> None:
+    """Taken while a large table held no lease, they made each batch read all of them."""
+    fill = (
+        "WITH taken AS (SELECT coalesce(max(job_id), 0) AS last FROM tandem.lease)"
+        " INSERT INTO tandem.lease (job_id, token, expires_at, worker, claimed_at, priority, attempt, crashes,"
+        " suspect, alone, queue)"
+        " SELECT last + n, n, now() - interval '1 minute', gen_random_uuid(), now(), 5, 1, 0, false, false, 'default'"
+        " FROM taken CROSS JOIN generate_series(1, 20000) AS n"
+    )
+    opened = worker_connection(db_url) if session == "a worker's" else BoundedAsyncConnection.connect(db_url)
+    async with await opened as connection:
+        await connection.execute("ALTER TABLE tandem.lease SET (autovacuum_enabled = false)")
+        await connection.execute(fill.encode())
+        await connection.execute("DELETE FROM tandem.lease")
+        await connection.execute("ANALYZE tandem.lease")
+        await connection.execute(fill.encode())
+        wanted = list(range(1, 201))
+        plan = await explain(connection, "lease", "rescue_jobs", {"job_ids": wanted, "tokens": wanted})
+        scans = [one for one in nodes(plan) if one.get("Relation Name") == "lease"]
+        assert (
+            sum(one["Actual Rows"] * one["Actual Loops"] for one in scans if "Scan" in one["Node Type"])
+            <= 400
+        )
+        assert all(one.get("Rows Removed by Filter", 0) == 0 for one in scans), scans

@@ -2,9 +2,15 @@
 -- crash counts in `crashes` and only if the job ran alone. Token and expiry are repeated: a finish may have won.
 WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[]) AS u(job_id, token) ORDER BY u.job_id
-), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
-    DELETE FROM tandem.lease AS l USING input AS i, clock AS c
-    WHERE l.job_id = i.job_id AND l.token = i.token AND l.expires_at <= c.at
+), clock AS MATERIALIZED (SELECT tandem.clock() AS at), locked AS MATERIALIZED (
+    -- One look-up by id for each row, whatever the statistics say: taken while no lease was there, they make a join
+    -- read all, or the index on the expiry, which IS TRUE keeps away.
+    SELECT f.place FROM input AS i CROSS JOIN clock AS c CROSS JOIN LATERAL (
+        SELECT l.ctid AS place FROM tandem.lease AS l
+        WHERE l.job_id = i.job_id AND l.token = i.token AND (l.expires_at <= c.at) IS TRUE FOR UPDATE OF l
+    ) AS f
+), gone AS (
+    DELETE FROM tandem.lease AS l WHERE l.ctid = ANY (ARRAY(SELECT k.place FROM locked AS k))
     RETURNING l.job_id, l.token, l.worker, l.claimed_at, l.priority, l.attempt, l.crashes, l.alone, l.queue,
               l.partition_key, l.slot, l.charged_ms
 ), told AS (  -- admission hears that a slot is free
