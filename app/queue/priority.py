@@ -14,13 +14,15 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from app.errors import InvalidInput
+from app.errors import InvalidInput, NotFound
 from app.queue.dict_rows import Row
 from app.queue.job import PRIORITIES, check_name
 from app.queue.priority_store import PriorityStore, WaitingJob
 
-__all__ = ["Ageing", "Formula", "Rule", "WaitingJob", "age_queue", "read_rules", "recalculate"]
+__all__ = ["Ageing", "Formula", "Rule", "WaitingJob", "age_queue", "read_ageing", "read_rules", "recalculate"]
 LOWEST, HIGHEST = min(PRIORITIES), max(PRIORITIES)
+SHORTEST, LONGEST = 1.0, 366 * 86_400.0
+"""Seconds after which jobs may age."""
 Formula = Callable[..., Sequence[int] | Awaitable[Sequence[int]]]
 """`function(jobs)` or `function(jobs, connection)`, plain or async: one priority for each job, in their order."""
 _log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class Ageing:
     most: int = HIGHEST
 
     def __post_init__(self) -> None:
-        if not 1 <= self.after <= 366 * 86_400:
+        if not SHORTEST <= self.after <= LONGEST:
             raise InvalidInput("invalid-ageing", "jobs age after 1 second at the least, 366 days at the most")
         if not 0 <= self.step <= HIGHEST or not LOWEST <= self.most <= HIGHEST:
             raise InvalidInput("invalid-ageing", f"step and most are {LOWEST} to {HIGHEST}")
@@ -148,3 +150,11 @@ async def age_queue(connection: AsyncConnection[Any], queue: str, ageing: Ageing
     check_name("queue", queue)
     after, step, most = (ageing.after, ageing.step, ageing.most) if ageing else (None, None, None)
     return await PriorityStore(connection).age_queue(queue, after=after, step=step, most=most)
+
+
+async def read_ageing(connection: AsyncConnection[Any], queue: str) -> Row:
+    """The ageing that operators set for a queue: queue, after (seconds), step, most. Raises NotFound."""
+    for row in await PriorityStore(connection).read_ageing():
+        if row["queue"] == queue:
+            return row
+    raise NotFound("no-ageing", f"no ageing is set for queue {queue!r}: what the code says counts")
