@@ -34,9 +34,8 @@ def test_each_alert_fires_when_it_should(file: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", ["queue", "conversations", "topics"])
-def test_every_alert_is_tried(name: str) -> None:
-    rules = PLACE / f"{name}.rules.yml"
+@pytest.mark.parametrize("rules", RULES, ids=lambda path: path.name)
+def test_every_alert_is_tried(rules: Path) -> None:
     alerts = re.findall(r"alert: (\w+)", rules.read_text())
     (tried,) = [file.read_text() for file in TESTS if f"rule_files: [{rules.name}]" in file.read_text()]
     assert alerts
