@@ -101,6 +101,18 @@ async def test_a_killed_listen_connection_is_opened_again_and_listens(db_url: st
         await eventually_async(lambda: outcomes(db_url, second) == ["SUCCEEDED"])
 
 
+async def test_f21_sessions_that_the_server_ends_when_idle_are_opened_again(db_url: str) -> None:
+    with psycopg.connect(db_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '300ms'".encode())
+    async with supervised(db_url, kinds(), mode="hybrid"):
+        for _ in range(3):
+            [before] = await eventually_async(lambda: listeners(db_url))
+            await eventually_async(lambda: listeners(db_url) not in ([], [before]))  # noqa: B023 - awaited here
+            jobs = enqueue_all(db_url, [NewJob("succeed")])
+            await eventually_async(lambda: outcomes(db_url, jobs) == ["SUCCEEDED"])  # noqa: B023 - awaited here
+
+
 @pytest.mark.usefixtures("no_rechecks")
 async def test_every_connection_killed_at_once_is_survived(db_url: str) -> None:
     async with supervised(db_url, kinds(), mode="listen", sweep=True) as worker:

@@ -74,6 +74,10 @@ async def check_settings(patient: Patient) -> Finding:
     """A commit is on disk when it is answered, and dead rows are removed."""
     found = await patient.store.read_settings()
     bad = [one for one in UNSAFE if found.get(one[0]) in one[1]]
+    if not bad and found.get("idle_session_timeout", "0") != "0":
+        text = f"the server ends sessions that idle for {found['idle_session_timeout']} ms"
+        remedy = "ALTER ROLE ... SET idle_session_timeout = 0: workers idle in LISTEN, and open a new session each time"
+        return Finding("settings", "warn", text, remedy, dict(found))
     if not bad:
         return Finding("settings", "ok", "commits are flushed, autovacuum runs", facts=dict(found))
     verdict: Verdict = "fail" if any(one[2] == "fail" for one in bad) else "warn"
