@@ -142,13 +142,19 @@ def _of_queues(queues: Sequence[QueueFigures]) -> Iterable[Metric]:
         "How long the oldest ready job of a queue has waited (max over processes, never sum)",
         labels=["queue"],
     )
+    held = GaugeMetricFamily(
+        "tandem_queue_oldest_blocked_seconds",
+        "How long the oldest job of a managed queue has waited for admission (max over processes, never sum)",
+        labels=["queue"],
+    )
     paused = GaugeMetricFamily("tandem_queue_paused", "Whether a queue is paused", labels=["queue"])
     for one in queues:
         for state in ("ready", "scheduled", "blocked", "running"):
             jobs.add_metric([one.queue, state], getattr(one, state))
         oldest.add_metric([one.queue], one.oldest_seconds)
+        held.add_metric([one.queue], one.oldest_blocked_seconds)
         paused.add_metric([one.queue], float(one.paused))
-    return jobs, oldest, paused
+    return jobs, oldest, held, paused
 
 
 def _of_lag(lag: Lag) -> Iterable[Metric]:

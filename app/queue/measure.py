@@ -11,7 +11,10 @@ from app.queue.store import statement
 
 
 class QueueFigures(NamedTuple):
-    """One declared queue; counts end at the caller's limit. `blocked` waits for admission to a managed queue."""
+    """One declared queue; counts end at the caller's limit. `blocked` waits for admission to a managed queue.
+
+    `oldest_blocked_seconds` is the longest of these waits, of as many jobs as are counted.
+    """
 
     queue: str
     ready: int
@@ -19,6 +22,7 @@ class QueueFigures(NamedTuple):
     blocked: int
     running: int
     oldest_seconds: float
+    oldest_blocked_seconds: float
     paused: bool
 
 

@@ -11,7 +11,7 @@ from app.config import Settings
 from app.database.connect import connect
 from app.observability.gauges import DatabaseGauges
 from app.queue.store import Store
-from tests.support.admission import manage
+from tests.support.admission import admit, manage
 from tests.support.claims import add, claim, value
 from tests.support.states import fill
 
@@ -55,6 +55,33 @@ async def test_queues_are_told_by_where_their_jobs_stand(db_url: str, registry: 
         assert read(registry, "tandem_queue_paused", queue="mail") == 1
         assert read(registry, "tandem_queue_paused", queue="default") == 0
         assert read(registry, "tandem_workers_wanted") == 1
+
+
+async def test_the_oldest_wait_for_admission_shows(db_url: str, registry: CollectorRegistry) -> None:
+    name = "tandem_queue_oldest_blocked_seconds"
+    async with await connect(db_url, name="test") as connection:
+        await Store(connection).declare_queues(["default"])
+        await manage(connection, "slow", key_limit=1)
+        await manage(connection, "strict", ordered=True)
+        await add(connection, 1)
+        await connection.execute("UPDATE tandem.ready SET ready_at = now() - interval '1 hour'")
+        assert read(registry, name, queue="slow") == 0, "nothing waits there"
+        for key in ("a", "b"):
+            await add(connection, 2, queue="slow", partition_key=key)
+        await add(connection, 1, queue="strict", partition_key="a")
+        await connection.execute(
+            "UPDATE tandem.blocked SET not_before = now() + interval '1 hour' WHERE queue = 'strict'"
+        )
+        assert read(registry, name, queue="slow") < 3600
+        await connection.execute(
+            "UPDATE tandem.blocked SET blocked_at = now() - interval '1 hour'"
+            " WHERE job_id = (SELECT max(job_id) FROM tandem.blocked WHERE queue = 'slow')"
+        )
+        assert read(registry, name, queue="slow") >= 3600, "whichever key it is of"
+        assert read(registry, name, queue="default") == 0, "its ready job has a gauge of its own"
+        assert read(registry, name, queue="strict") == 0, "it is not due yet"
+        assert len(await admit(connection, queue="slow")) == 2
+        assert read(registry, name, queue="slow") >= 3600, "behind the first job of its key"
 
 
 async def test_a_sweep_that_is_late_shows(db_url: str, registry: CollectorRegistry) -> None:
