@@ -185,11 +185,13 @@ async def cancel_job(
     dependencies=_CHANGE,
     responses=problems(404, 409, 503),
 )
-async def retry_job(job_id: JobIdDep, access: AccessDep, registry: RegistryDep) -> JobRetry:
+async def retry_job(
+    job_id: JobIdDep, access: AccessDep, registry: RegistryDep, caller: PrincipalDep
+) -> JobRetry:
     """Ready again, its tries counted from 0. 409 (wrong-state) for a job that is not a dead letter."""
     async with access.write_at_once() as connection:
         with _as_problems():
-            await admin.redrive_job(connection, registry, job_id)
+            await admin.redrive_job(connection, registry, job_id, by=caller.subject)
     _log.info("job %s is redriven", job_id)
     return JobRetry(job_id=job_id)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.connected import act, ask
+from app.cli.connected import act, ask, operator
 from app.cli.jobs import JobId, Kind, Queue, tell
 from app.cli.output import FAILED, Json, answer, confirm, progress, show, table
 from app.cli.values import parse_age, parse_rate
@@ -182,6 +182,7 @@ def redrive(
                 until=until,
                 limit=count,
                 rate=rate,
+                by=operator(),
                 on_progress=lambda report: bar(len(report.jobs) + len(report.failed)),
             )
 
@@ -236,6 +237,7 @@ def purge(
                 until=until,
                 limit=count,
                 rate=rate,
+                by=operator(),
                 on_progress=bar,
             )
         )
@@ -269,7 +271,7 @@ async def _redrive_each(
     report, pace = admin.Redriven(), Pace(rate)
     for number, job in enumerate(jobs, 1):
         try:
-            await admin.redrive_job(connection, registry, job)
+            await admin.redrive_job(connection, registry, job, by=operator())
             report.jobs.append(job)
         except AppError as error:
             report.failed[job] = error.message

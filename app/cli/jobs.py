@@ -117,7 +117,7 @@ def retry(jobs: JobIds, as_json: Json = False) -> None:
     from app.queue import admin
 
     async def redrive(connection: Any, registry: Any, job: int) -> str:
-        await admin.redrive_job(connection, registry, job)
+        await admin.redrive_job(connection, registry, job, by=operator())
         return "ready again"
 
     _each(jobs, redrive, as_json=as_json)

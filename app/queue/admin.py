@@ -1,7 +1,7 @@
 """What operators read and do: look at jobs and queues, redrive dead letters, cancel, pause.
 
-Everything that changes a job calls its kind's hook in the same transaction, and its commit is flushed. The caller
-gives a psycopg connection; inside a transaction of the caller's these calls are part of it.
+Everything that changes a job calls its kind's hook in the same transaction, and its commit is flushed; the audit log
+hears `by` whom when it delivers a message. Inside a transaction of the caller's these calls are part of it.
 """
 
 import logging
@@ -15,10 +15,12 @@ from psycopg import AsyncConnection
 
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue.admin_store import AdminStore, Row
+from app.queue.delivery_notes import note_deliveries
 from app.queue.kinds import Change, Registry, Transition, call_hook
 from app.queue.pace import Pace
 
 Connection = AsyncConnection[Any]
+Death = tuple[int, datetime | None]
 Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED"]
 STATUSES: tuple[Status, ...] = ("PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED")
 PAGE_LIMIT = 1_000
@@ -104,7 +106,12 @@ async def check_membership(connection: Connection, *, limit: int = 100) -> list[
 
 
 async def redrive_job(
-    connection: Connection, registry: Registry, job_id: int, *, died_at: datetime | None = None
+    connection: Connection,
+    registry: Registry,
+    job_id: int,
+    *,
+    died_at: datetime | None = None,
+    by: str | None = None,
 ) -> None:
     """Make a dead letter ready again, its tries counted from 0; those that failed stay readable.
 
@@ -112,7 +119,7 @@ async def redrive_job(
     NotFound, or Conflict when the job is no such dead letter (any more), or its kind's hook is not known here.
     """
     async with flushed(connection):
-        if await _redrive(connection, registry, [(job_id, died_at)]):
+        if await _redrive(connection, registry, [(job_id, died_at)], by=by):
             return
         found = await read_job(connection, job_id)
     if found["status"] == "DEAD" and (died_at is None or found["finished_at"] == died_at):
@@ -135,6 +142,7 @@ async def redrive_jobs(
     until: datetime | None = None,
     limit: int = 10_000,
     rate: float | None = None,
+    by: str | None = None,
     on_progress: Callable[[Redriven], None] | None = None,
 ) -> Redriven:
     """Redrive the dead letters that died up to `until` (default: now), the oldest first, in transactions of 100.
@@ -159,7 +167,8 @@ async def redrive_jobs(
         if not found:
             break
         after = (found[-1]["died_at"], found[-1]["job_id"])
-        await _redrive_batch(connection, registry, [(row["job_id"], row["died_at"]) for row in found], report)
+        deaths: list[Death] = [(row["job_id"], row["died_at"]) for row in found]
+        await _redrive_batch(connection, registry, deaths, report, by=by)
         if on_progress is not None:
             on_progress(report)
         await pace.spent(len(found))
@@ -167,27 +176,29 @@ async def redrive_jobs(
 
 
 async def _redrive_batch(
-    connection: Connection, registry: Registry, deaths: list[tuple[int, datetime | None]], report: Redriven
+    connection: Connection, registry: Registry, deaths: list[Death], report: Redriven, *, by: str | None
 ) -> None:
     """All in one transaction, or, when a hook raises, each in its own."""
     try:
         async with flushed(connection):
-            report.jobs += await _redrive(connection, registry, deaths)
+            report.jobs += await _redrive(connection, registry, deaths, by=by)
     except Exception as error:
         if connection.closed:
             raise
         if len(deaths) > 1:
             for one in deaths:
-                await _redrive_batch(connection, registry, [one], report)
+                await _redrive_batch(connection, registry, [one], report, by=by)
             return
         _log.warning("job %s cannot be redriven: %s", deaths[0][0], error)
         report.failed[deaths[0][0]] = f"{type(error).__name__}: {error}"
 
 
 async def _redrive(
-    connection: Connection, registry: Registry, deaths: list[tuple[int, datetime | None]]
+    connection: Connection, registry: Registry, deaths: list[Death], *, by: str | None
 ) -> list[int]:
-    rows = await AdminStore(connection).redrive_jobs(deaths, hooked_kinds=registry.hooked)
+    store = AdminStore(connection)
+    rows = await store.redrive_jobs(deaths, hooked_kinds=registry.hooked)
+    await note_deliveries(store, "redrive", rows, by=by)
     for row in rows:
         await tell_hook(connection, registry, row, "REDRIVEN", error_class=None)
     return [row["job_id"] for row in rows]
@@ -209,7 +220,7 @@ async def cancel_job(
     REQUESTED: the job runs, or its kind's hook is not known here; whoever can end it does. Raises NotFound, or
     Conflict when it has succeeded or is a dead letter.
     """
-    store = AdminStore(connection)
+    store, asked = AdminStore(connection), list[Row]()
     async with flushed(connection):
         # Twice: between request and look the job may have moved from one waiting place to another.
         for _ in range(2):
@@ -218,12 +229,14 @@ async def cancel_job(
             )
             if found is None:
                 raise _no_job(job_id)
+            asked += [found | {"reason": reason}] if found["fresh"] else []
             if found["status"] in ("SUCCEEDED", "DEAD"):
                 await store.forget_cancels([job_id])
                 break
             if found["status"] == "CANCELLED" or await _cancel_waiting(connection, registry, [job_id]):
                 return "CANCELLED"
         else:
+            await note_deliveries(store, "request-cancel", asked, by=by)
             return "REQUESTED"
     message = f"job {job_id} has ended already: it is {found['status']}"
     raise Conflict("already-ended", message, detail={"status": found["status"]})
@@ -268,7 +281,9 @@ async def end_cancelled(connection: Connection, registry: Registry, jobs: list[i
 
 
 async def _cancel_waiting(connection: Connection, registry: Registry, job_ids: list[int]) -> list[int]:
-    rows = await AdminStore(connection).cancel_waiting(job_ids, hooked_kinds=registry.hooked)
+    store = AdminStore(connection)
+    rows = await store.cancel_waiting(job_ids, hooked_kinds=registry.hooked)
+    await note_deliveries(store, "cancel", rows)
     for row in rows:
         await tell_hook(connection, registry, row, "CANCELLED", error_class="cancelled")
     return [row["job_id"] for row in rows]

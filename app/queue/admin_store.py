@@ -123,13 +123,13 @@ class AdminStore(DictRows):
         after: tuple[datetime, int],
         most: int,
     ) -> list[Row]:
-        """Delete dead letters in (after, until], the oldest first; answers their (job_id, died_at)."""
+        """Delete dead letters in (after, until], the oldest first; answers what they were."""
         params = _dead(queue, kind, fingerprint, job_ids, until)
         page = {"died_after": after[0], "job_after": after[1], "most": most}
         return await self._rows(statement("admin", "purge_dead_jobs"), params | page)
 
     async def request_cancel(self, job_id: int, *, by: str | None, reason: str | None) -> Row | None:
-        """Note the request; answers the job's kind and status, None when there is no such job."""
+        """Note the request; answers how the job stands, None when there is no such job."""
         params = {"job_id": job_id, "requested_by": by, "reason": reason}
         return await self._row(statement("admin", "request_cancel"), params)
 
@@ -149,6 +149,14 @@ class AdminStore(DictRows):
         cursor = self.connection.cursor()
         await cursor.execute(statement("admin", "forget_cancels"), {"job_ids": list(job_ids)}, prepare=False)
         return cursor.rowcount
+
+    async def note_deliveries(self, action: str, rows: Sequence[Row]) -> None:
+        """Note for the audit log of topics what is done with deliveries, in the transaction that does it."""
+        columns = ("queue", "job_id", "position", "asked_by", "reason")
+        queues, jobs, places, actors, reasons = ([row[name] for row in rows] for name in columns)
+        params = {"queues": queues, "job_ids": jobs, "places": places, "actors": actors, "reasons": reasons}
+        query = statement("admin", "note_deliveries")
+        await self.connection.execute(query, params | {"action": action}, prepare=False)
 
     async def pause_queue(self, queue: str, *, by: str | None) -> Row | None:
         """Stop claims from a queue; None when nobody knows it."""

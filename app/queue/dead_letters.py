@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 
 from app.errors import InvalidInput
 from app.queue.admin_store import AdminStore, Row
+from app.queue.delivery_notes import note_deliveries
 from app.queue.pace import Pace
 
 PURGE_BATCH = 500
@@ -51,13 +52,15 @@ async def purge_dead_letters(
     until: datetime | None = None,
     limit: int | None = None,
     rate: float | None = None,
+    by: str | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> int:
     """Delete dead letters for good, with their jobs and failed tries; answers how many.
 
     Those that died up to `until` (default: now) and fit, the oldest first, in flushed transactions of at most 500,
     `rate` per second. `on_progress` hears the number so far after each. Unique keys stay, so that an old key makes
-    no second job. No hook is called: for the application the job has ended when it died.
+    no second job. No hook is called: for the application the job has ended when it died. The audit log hears that
+    deliveries were purged `by` whom.
     """
     store, pace, purged, after = AdminStore(connection), Pace(rate), 0, (_BEGINNING, 0)
     until = until or await store.read_clock()
@@ -74,6 +77,7 @@ async def purge_dead_letters(
                 after=after,
                 most=most,
             )
+            await note_deliveries(store, "purge", gone, by=by)
         if not gone:
             break
         purged, after = purged + len(gone), (gone[-1]["died_at"], gone[-1]["job_id"])

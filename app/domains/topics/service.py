@@ -94,7 +94,7 @@ async def retry_dead(
     """Redrive dead letters, the oldest of each group first: (retried, errors). Raises NotFound.
 
     At most `most` (1,000 unless told otherwise), `rate` per second. Safe to repeat: what is redriven is no dead
-    letter any more.
+    letter any more. The queue notes each transaction of it for the audit log.
     """
     wanted = None if topic == DEAD else topic
     groups = await repository.list_groups(connection, topic=wanted, group=group)
@@ -107,18 +107,11 @@ async def retry_dead(
     for one in groups:
         if left <= 0 or not one["dead"]:
             continue
-        report = await admin.redrive_jobs(connection, registry, queue=one["queue"], limit=left, rate=rate)
+        report = await admin.redrive_jobs(
+            connection, registry, queue=one["queue"], limit=left, rate=rate, by=actor
+        )
         retried, errors = retried + len(report.jobs), errors + len(report.failed)
         left -= len(report.jobs) + len(report.failed)
-        await repository.write_audit(
-            connection,
-            actor=actor,
-            action="redrive",
-            topic=one["topic"],
-            group=one["group_name"],
-            items=len(report.jobs),
-            detail={"jobs": ranges(report.jobs), "failed": len(report.failed)},
-        )
     return retried, errors
 
 

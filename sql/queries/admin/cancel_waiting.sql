@@ -1,7 +1,7 @@
 -- Ends waiting jobs whose cancel was asked for, wherever they wait, and answers what their hooks need.
 -- Kinds with a hook that the caller does not know stay: whoever claims them, or a sweeper that knows it, ends them.
 WITH asked AS MATERIALIZED (
-    SELECT j.id, j.kind, j.event_id, coalesce(i.reason, 'cancelled before it started') AS reason
+    SELECT j.id, j.kind, j.queue, j.event_id, i.requested_by AS asked_by, coalesce(i.reason, 'cancelled before it started') AS reason
     FROM tandem.cancel_intent AS i
     JOIN tandem.job AS j ON j.id = i.job_id LEFT JOIN tandem.kind AS k ON k.name = j.kind
     WHERE i.job_id = ANY (%(job_ids)s::bigint[]) AND (k.hooked IS NOT TRUE OR j.kind = ANY (%(hooked_kinds)s::text[]))
@@ -31,5 +31,5 @@ WITH asked AS MATERIALIZED (
     SELECT g.job_id, tandem.clock(), g.attempt, 'CANCELLED', 'cancelled', 'cancelled', a.reason
     FROM gone AS g JOIN asked AS a ON a.id = g.job_id
 )
-SELECT g.job_id, a.kind, a.event_id, g.attempt, NULL::timestamptz AS next_attempt_at, a.reason
+SELECT g.job_id, a.kind, a.queue, a.asked_by, a.event_id, g.attempt, NULL::timestamptz AS next_attempt_at, a.reason
 FROM gone AS g JOIN asked AS a ON a.id = g.job_id

@@ -26,6 +26,6 @@ WITH input AS MATERIALIZED (
                array_agg(0::smallint), array_agg(0::smallint), array_agg(false), array_agg(c.at), array_agg(NULL::timestamptz), true)
     FROM gone AS g CROSS JOIN clock AS c WHERE g.queue = ANY ((SELECT m.queues FROM managed AS m)::text[])
 )
-SELECT g.id AS job_id, g.kind, g.event_id, 0::smallint AS attempt, c.at AS next_attempt_at, NULL::text AS reason,
+SELECT g.id AS job_id, g.kind, g.queue, g.event_id, 0::smallint AS attempt, c.at AS next_attempt_at, NULL::text AS reason,
        tandem.wake_at_commit(tandem.wake_lane(g.queue)) AS woken
 FROM gone AS g CROSS JOIN clock AS c CROSS JOIN waits
