@@ -16,7 +16,7 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "a finish without its token": ("finish_jobs", "AND l.token = i.token", ""),
     "a failure without its token": ("close_jobs", "AND l.token = i.token", ""),
     "a hand-back without its token": ("hand_back_jobs", "AND l.token = i.token", ""),
-    "a rescue by id alone": ("rescue_jobs", "AND l.token = i.token AND l.expires_at <= c.at", ""),
+    "a rescue by id alone": ("rescue_jobs", "AND l.token = i.token AND (l.expires_at <= c.at) IS TRUE", ""),
     "a claim from paused queues": ("claim_jobs", "q.paused_at IS NOT NULL", "false"),
     "a redrive of what succeeded": ("redrive_jobs", "AND d.outcome = 'DEAD'", ""),
 }  # fmt: skip
