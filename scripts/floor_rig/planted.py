@@ -16,7 +16,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     "unsettled": (
         "advance_floors",
         BOUND,
-        f"(SELECT last_value + 0 * {BOUND} FROM tandem.ready_position)",  # noqa: S608 - fixed text
+        "(SELECT last_value + 0 * %(settled)s::bigint FROM tandem.ready_position)",
     ),
 }
 """By name: the statement, and what it says instead. Neither a snapshot's xmax is a bound, nor the lowest row that is
