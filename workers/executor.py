@@ -228,7 +228,7 @@ class Executor:
         """The handler returned a decision instead of a result."""
         seconds, claimed = monotonic() - job.started_at, job.claimed
         if isinstance(decision, Snooze):
-            await self.hand_back([claimed], delay=timedelta(seconds=decision.seconds))
+            await self.hand_back([claimed], delay=timedelta(seconds=decision.seconds), started=True)
         elif isinstance(decision, Cancel):
             self.finisher.cancelled(claimed, seconds, decision.reason)
         elif isinstance(decision, Dead):
@@ -313,8 +313,10 @@ class Executor:
             except CONNECTION_LOST as error:
                 await self.maintenance.lost(error)
 
-    async def hand_back(self, jobs: list[ClaimedJob], *, delay: timedelta = timedelta(0)) -> None:
-        """Return jobs that nobody started, with the attempt refunded."""
+    async def hand_back(
+        self, jobs: list[ClaimedJob], *, delay: timedelta = timedelta(0), started: bool = False
+    ) -> None:
+        """Return jobs that nobody started, or, with `started`, that shall start anew; the attempt is refunded."""
         if not jobs:
             return
         unknown = {job.kind for job in jobs if self.registry.get(job.kind) is None}
@@ -322,7 +324,8 @@ class Executor:
             self.finisher.warn_unknown(unknown)
         try:
             store = Store(await self.maintenance.get())
-            back = await store.hand_back_jobs([(job.id, job.token) for job in jobs], delay=delay)
+            pairs = [(job.id, job.token) for job in jobs]
+            back = await store.hand_back_jobs(pairs, delay=delay, started=started)
             if back and not delay:
                 await store.wake_lanes(await store.find_lanes(sorted({queue for _, queue in back})))
         except CONNECTION_LOST as error:

@@ -333,9 +333,8 @@ class Supervisor:
             await self._wait_for_jobs(2.0)
         await self._bounded(self.finisher.flushed(), 10.0)
         await self.slots.stop(0.5)
-        await self._bounded(
-            self.executor.hand_back([job for job in left if self.inbox.holds(job.id, job.token)]), 5.0
-        )
+        left = [job for job in left if self.inbox.holds(job.id, job.token)]
+        await self._bounded(self.executor.hand_back(left, started=True), 5.0)
         await asyncio.gather(self.finisher.stop(2.0), self.progress.stop(1.0), self.sampler.stop(1.0))
         self.executor.close()
         if self.sweeper is not None:

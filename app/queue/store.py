@@ -138,10 +138,14 @@ class Store:
         return await self._all("claim", "claim_jobs_around", params)
 
     async def hand_back_jobs(
-        self, jobs: Sequence[tuple[int, int]], *, delay: timedelta
+        self, jobs: Sequence[tuple[int, int]], *, delay: timedelta, started: bool = False
     ) -> list[tuple[int, str]]:
-        """Return unstarted (job, token) pairs; answers (job, queue) of those that were still ours."""
+        """Return (job, token) pairs, the attempt refunded; answers (job, queue) of those that were still ours.
+
+        With `started` handlers had them, and the audit log hears of those that deliver messages.
+        """
         params = {"job_ids": [job for job, _ in jobs], "tokens": [token for _, token in jobs], "delay": delay}
+        params["started"] = started
         return [(row[0], row[1]) for row in await self._all("claim", "hand_back_jobs", params)]
 
     # --- finish --------------------------------------------------------------------------------------------

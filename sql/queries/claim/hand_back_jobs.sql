@@ -1,10 +1,16 @@
--- Hands claimed jobs back unstarted: the attempt is refunded, the position is fresh (in an ordered queue the old one).
+-- Hands claimed jobs back unstarted: the attempt is refunded, the position is fresh (in an ordered queue the old one). With
+-- `started` handlers had them (they snoozed, or their worker stops): the audit log of topics will tell it of deliveries.
 -- A job with a cancel intent goes back too; whoever claims it next ends it.
 WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[]) AS u(job_id, token) ORDER BY u.job_id
 ), gone AS (
     DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
-    RETURNING l.job_id, l.priority, l.attempt, l.crashes, l.suspect, l.queue, l.partition_key, l.slot, l.charged_ms
+    RETURNING l.job_id, l.worker, l.claimed_at, l.priority, l.attempt, l.crashes, l.suspect, l.queue, l.partition_key, l.slot,
+              l.charged_ms
+), noted AS (
+    INSERT INTO tandem.delivery_end (xid, queue, action, worker, attempt, started_at, ended_at, job_ids)
+    SELECT pg_current_xact_id(), queue, 'nack', worker, attempt, min(claimed_at), tandem.clock(), array_agg(job_id)
+    FROM gone WHERE %(started)s::boolean AND starts_with(queue, 'topic.') GROUP BY queue, worker, attempt
 ), told AS (  -- admission hears that a slot is free
     INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
     SELECT queue, coalesce(partition_key, ''), 0, 0, sum(charged_ms)

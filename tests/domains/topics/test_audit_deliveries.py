@@ -1,5 +1,6 @@
 """The audit log knows what workers did with deliveries: each end of a try once, whatever ended it, and no other job."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from app.database.deadline import BoundedAsyncConnection
 from app.domains.topics import audit, consuming, service
 from app.domains.topics.consumers import Consumer, Received, add_consumers, queue_name
 from app.queue.kinds import Kind, Registry
+from app.queue.outcomes import Snooze
 from app.queue.retry import Retrying, RetryPolicy
 from app.queue.store import Finish, Lane, Store, statement
 from tests.support import topics
@@ -155,6 +157,40 @@ async def test_a_worker_that_does_not_come_back_is_told(
     }
     (entry,) = [row for row in topics.rows(db_url, TOLD, GROUP) if row.action == "rescue"]
     assert entry.actor == f"process:{gone}"
+
+
+async def test_what_a_handler_snoozes_or_its_worker_leaves_is_told_and_what_none_started_is_not(
+    connection: BoundedAsyncConnection, db_url: str, tmp_path: Path
+) -> None:
+    topics.make_topic(db_url)
+    (place,) = topics.publish(db_url)
+    unstarted = await Store(connection).claim_jobs(
+        [Lane(QUEUE, 5, 0, 2**63 - 1)], want=1, token=7, worker=uuid4(), lease=timedelta(minutes=1)
+    )
+    await Store(connection).hand_back_jobs([(unstarted[0].id, 7)], delay=timedelta(0))
+    calls = []
+
+    async def handle(received: Received[Any]) -> Any:
+        calls.append(received.job.attempt)
+        return Snooze(0.01) if len(calls) == 1 else await asyncio.Event().wait()
+
+    async with opened_sessions(db_url) as sessions:
+        registry = Registry()
+        add_consumers(registry, [Consumer(TOPIC, GROUP, handle)], sessions)
+        async with supervised(db_url, registry, sweep=True, queues={QUEUE: 1}, drain_seconds=0.01):
+            await eventually_async(lambda: len(calls) == 2)
+    assert calls == [1, 1], "the attempt is refunded"
+
+    async def all_told() -> bool:
+        await audit.seal(connection, tmp_path)
+        return not topics.rows(db_url, NOTED)[0].n
+
+    await eventually_async(all_told)
+    entries = topics.rows(db_url, TOLD, GROUP)
+    assert {(row.action, row.detail["attempt"], str(row.detail["positions"])) for row in entries} == {
+        ("nack", 1, str([[place, place]]))
+    }
+    assert sum(row.items for row in entries) == 2
 
 
 async def test_what_programs_consume_over_http_is_not_told_twice(
