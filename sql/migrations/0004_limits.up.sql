@@ -466,13 +466,13 @@ WHERE s.start < 'infinity' AND coalesce(k.room, 1) > 0 AND (coalesce(global_room
 ORDER BY t.rank DESC, t.vtime LIMIT want
 $$;
 
--- tandem.next_in_line(queue, key, lane, floors, most): the first jobs of a key's lane, the highest band first. Internal to
--- admission, inlined there.
+-- tandem.next_in_line(queue, key, lane, floors, most): the first jobs of a key's lane, the highest band first, each with the
+-- position of the very first. Internal to admission, inlined there.
 CREATE OR REPLACE FUNCTION tandem.next_in_line(queue_name text, key text, lane_name text, floors bigint[], most bigint)
-RETURNS TABLE (job_id bigint, pos bigint, nth bigint)
+RETURNS TABLE (job_id bigint, pos bigint, head bigint, nth bigint)
 LANGUAGE sql STABLE
 AS $$
-SELECT w.job_id, w.pos, row_number() OVER (ORDER BY w.band DESC, w.pos)
+SELECT w.job_id, w.pos, first_value(w.pos) OVER line, row_number() OVER line
 FROM (SELECT g.band, b.job_id, b.pos
       FROM (SELECT f.nth - 1 AS band, f.floor FROM unnest(floors) WITH ORDINALITY AS f(floor, nth)
             WHERE f.floor IS NOT NULL ORDER BY f.nth DESC) AS g
@@ -481,25 +481,30 @@ FROM (SELECT g.band, b.job_id, b.pos
           WHERE o.queue = queue_name AND o.partition_key = key AND o.lane = lane_name AND o.band = g.band AND o.pos >= g.floor
           ORDER BY o.pos LIMIT most) AS b
       LIMIT most) AS w
+WINDOW line AS (ORDER BY w.band DESC, w.pos)
 $$;
 
 -- tandem.choose_jobs(...): the jobs that come next. Jobs of open turns are ordered as fair queueing would start them, one by
--- one: by virtual time, each job charged with its key's mean. A turn without a job (it was cancelled meanwhile) answers a row
--- without one; `misplaced` are jobs of a limited kind that stand in the common lane; kinds are looked up where one is limited. Internal to admission, inlined there.
+-- one: by virtual time, each job charged with its key's mean; jobs shorter than 5 ms go together, up to that, since a turn for
+-- each would cost more than they run. A turn without a job (it was cancelled meanwhile) answers a row without one; `misplaced`
+-- are jobs of a limited kind in the common lane; kinds are looked up where one is limited. Internal to admission, inlined there.
 CREATE OR REPLACE FUNCTION tandem.choose_jobs(
     q tandem.queue, st tandem.admission, now timestamptz, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]
 ) RETURNS TABLE (partition_key text, lane text, job_id bigint, pos bigint, kind text, start double precision, vtime double precision,
                  step double precision, mean_ms double precision, tat timestamptz, every interval, exempt boolean,
                  misplaced boolean, taken boolean)
-LANGUAGE sql STABLE
-AS $$
-WITH open AS MATERIALIZED (
-    SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys
+LANGUAGE sql STABLE AS $$
+WITH turns AS (
+    SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys, h.together,
+           sum(h.together) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.together AS before
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
+    CROSS JOIN LATERAL (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS h
+), open AS MATERIALIZED (  -- what is wanted and a little more; where keys have less, the next pass finds the rest
+    SELECT * FROM turns AS t WHERE want <= 8 OR t.before < want + 10
 ), allowed AS MATERIALIZED (
     SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, greatest(o.tat, s.tat) AS tat, r.every,
-           coalesce(k.exempt, false) AS exempt, o.mean_ms / r.weight AS step, least(r.most - n.live, w.starts) AS key_room,
-           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE want / o.keys + 1 END, r.most - n.live, w.starts))::bigint AS most
+           coalesce(k.exempt, false) AS exempt, o.mean_ms / r.weight AS step, o.together, least(r.most - n.live, w.starts) AS key_room,
+           greatest(0, least(CASE WHEN want <= 8 THEN want ELSE greatest(want / o.keys + 1, o.together) END, r.most - n.live, w.starts))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
@@ -510,18 +515,18 @@ WITH open AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, s.tat, now)) / extract(epoch FROM r.every)) AS starts) AS w
 ), offered AS (
-    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, j.kind,
-           a.vtime + (coalesce(b.nth, 1) - 1) * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, b.head, b.nth AS place, j.kind,
+           a.vtime + (coalesce(b.nth, 1) - 1) / a.together * a.together * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
     LEFT JOIN tandem.job AS j ON j.id = CASE WHEN kinds IS NOT NULL THEN b.job_id END
 ), ranked AS (
-    SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
+    SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start + coalesce(o.place, 0) * 1e-6 AS start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
            o.key_room, count(o.job_id) FILTER (WHERE o.misplaced IS NOT TRUE) OVER (PARTITION BY o.partition_key
-               ORDER BY o.rank DESC, o.start, o.pos ROWS UNBOUNDED PRECEDING) AS of_key,  -- its lanes share the key's limit
-           x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.pos) AS of_kind,
+               ORDER BY o.rank DESC, o.start, o.place, o.pos ROWS UNBOUNDED PRECEDING) AS of_key,  -- its lanes share the key's limit
+           x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.head, o.place, o.pos) AS of_kind,
            count(o.job_id) OVER turn AS nth, count(o.job_id) FILTER (WHERE NOT o.exempt) OVER turn AS counts
     FROM offered AS o LEFT JOIN unnest(kinds, kind_rooms) AS x(kind, room) ON x.kind = o.kind
-    WINDOW turn AS (ORDER BY o.rank DESC, o.start, o.pos, o.partition_key ROWS UNBOUNDED PRECEDING)
+    WINDOW turn AS (ORDER BY o.rank DESC, o.start, o.head, o.place, o.pos, o.partition_key ROWS UNBOUNDED PRECEDING)
 )
 SELECT r.partition_key, r.lane, r.job_id, r.pos, r.kind, r.start, r.vtime, r.step, r.mean_ms, r.tat, r.every, r.exempt,
        coalesce(r.misplaced, false),
@@ -846,7 +851,7 @@ BEGIN
     IF FOUND THEN
         now := tandem.clock();
         st := tandem.open_admission(q, now, thorough, ends);
-        FOR pass IN 1..5 LOOP
+        FOR pass IN 1..24 LOOP  -- each one brings a fifth of what is wanted, or all there is
             room := tandem.count_room(q, st);
             st.slot_floor := room.slot_floor;
             EXIT WHEN least(want - cardinality(ids), room.queue_room) <= 0;

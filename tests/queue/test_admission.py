@@ -1,6 +1,6 @@
 """Admission to managed queues, step by step: limits of every sort at once, order, rates, changes while jobs run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +32,7 @@ async def at(connection: psycopg.AsyncConnection[Any], seconds: float) -> None:
     await connection.execute("SELECT set_config('tandem.clock_offset', %s, false)", (f"{seconds} s",))
 
 
-async def fill(connection: Connection, each: int, names: str = "abc", **options: Any) -> None:
+async def fill(connection: Connection, each: int, names: Sequence[str] = "abc", **options: Any) -> None:
     for name in names:
         await add(connection, each, partition_key=name, **options)
 
@@ -271,6 +271,42 @@ async def test_a_flood_of_one_key_leaves_the_others_waits_unchanged(connection: 
     await fill(connection, 2, "abcdefgh")
     served = [job for _ in range(4) for job in await admit(connection, 5)]
     assert sum(count for key, count in keys(served).items() if key != "flood") == 16
+
+
+async def run_all(connection: Connection, ran_ms: float) -> None:
+    while jobs := await admit(connection, 50):
+        await finish(connection, jobs, ran_ms=ran_ms)
+
+
+async def test_short_jobs_of_a_key_go_together_up_to_five_milliseconds(connection: Connection) -> None:
+    await manage(connection)
+    names = [f"k{n}" for n in range(30)]
+    await fill(connection, 30, names)
+    await run_all(connection, ran_ms=1.0)
+    await fill(connection, 30, names)
+    jobs = await admit(connection, 50)
+    assert len(jobs) == 50
+    assert max(keys(jobs).values()) > 1, "a turn for each job would cost more than the job"
+    assert max(keys(jobs).values()) <= 5, "five jobs of a millisecond"
+    seen = set(keys(jobs))
+    while len(seen) < len(names):
+        await finish(connection, jobs, ran_ms=1.0)
+        jobs = await admit(connection, 50)
+        assert max(keys(jobs).values()) <= 5
+        assert set(keys(jobs)) - seen, "the others' turns come before a key's second one"
+        seen |= set(keys(jobs))
+
+
+@pytest.mark.parametrize("want", [9, 50, 200])
+async def test_short_jobs_of_many_keys_fill_all_slots(connection: Connection, want: int) -> None:
+    """One job each: a pass opens turns for five, and the next pass finds the rest."""
+    await manage(connection)
+    names = [f"k{n}" for n in range(250)]
+    await fill(connection, 1, names)
+    await run_all(connection, ran_ms=1.0)
+    await connection.execute("UPDATE tandem.turn SET mean_ms = 1")  # as after many such jobs
+    await fill(connection, 1, names)
+    assert len(await admit(connection, want)) == want
 
 
 async def test_rank_keys_lets_the_best_band_decide_between_keys(connection: Connection) -> None:

@@ -42,7 +42,9 @@ async def test_an_admission_reads_no_more_pages_the_more_has_gone(
             await mover.run_once(connection)
             for key in range(KEYS):
                 await add(connection, 2, partition_key=f"k{key}")
-            readings.append(await pages(connection, "limits", "admit_jobs", params(8)))
+            # Twice: an ANALYZE of the server's own has plans made anew, and the pages of the catalog count, too.
+            both = [await pages(connection, "limits", "admit_jobs", params(8)) for _ in range(2)]
+            readings.append(min(both))
             await connection.execute("UPDATE tandem.lease SET token = 2")
             while jobs := await admit(connection, 50):
                 await finish(connection, jobs)
