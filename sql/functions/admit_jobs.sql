@@ -12,8 +12,7 @@ CREATE OR REPLACE FUNCTION tandem.admit_jobs(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
+DECLARE q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
     ends tandem.touch[];
 BEGIN
     IF cardinality(job_ids) > 0 THEN
@@ -43,7 +42,8 @@ BEGIN
         RETURN QUERY SELECT l.job_id, l.slot, l.queue, l.priority, l.attempt, l.crashes, l.suspect, l.partition_key, u.since, l.claimed_at,
                j.kind, j.payload::text, j.event_id, j.policy::text, j.context::text, j.created_at,
                EXISTS (SELECT FROM tandem.cancel_intent AS i WHERE i.job_id = l.job_id), NULL::bigint[], NULL::double precision
-        FROM unnest(ids, sinces) WITH ORDINALITY AS u(id, since, ord) JOIN tandem.lease AS l ON l.job_id = u.id AND l.token = token
+        FROM unnest(ids, sinces) WITH ORDINALITY AS u(id, since, ord)
+        CROSS JOIN LATERAL (SELECT x.* FROM tandem.lease AS x WHERE x.job_id = u.id AND x.token = admit_jobs.token OFFSET 0) AS l  -- one by one
         JOIN tandem.job AS j ON j.id = l.job_id ORDER BY u.ord;
     END IF;
 END

@@ -11,7 +11,7 @@ DECLARE soonest timestamptz;
 BEGIN
     WITH facts AS MATERIALIZED (
         SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.best, n.live, n.lease_floor, w.due_at,
-               tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
+               CASE WHEN q.ordered THEN tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) ELSE h.heads END AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
                CASE WHEN NOT q.ordered THEN u.lane WHEN w.kind = ANY (limited) THEN w.kind ELSE '' END AS shelf,
                h.best IS NOT NULL AND coalesce(n.live < c.most, true) AND NOT w.halted AS goes
         FROM (SELECT i.partition_key, i.lane, i.vtime, i.mean, i.tat,

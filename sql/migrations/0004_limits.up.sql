@@ -554,7 +554,7 @@ DECLARE soonest timestamptz;
 BEGIN
     WITH facts AS MATERIALIZED (
         SELECT u.partition_key, u.lane, u.vtime, u.mean, u.tat, o.tid, h.best, n.live, n.lease_floor, w.due_at,
-               tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
+               CASE WHEN q.ordered THEN tandem.kept_in_sight(q, u.partition_key, h.heads, n.live, n.lease_floor) ELSE h.heads END AS floors, CASE WHEN k.exempt THEN 10 WHEN q.rank_keys THEN coalesce(h.best, 0) ELSE 0 END AS rank,
                CASE WHEN NOT q.ordered THEN u.lane WHEN w.kind = ANY (limited) THEN w.kind ELSE '' END AS shelf,
                h.best IS NOT NULL AND coalesce(n.live < c.most, true) AND NOT w.halted AS goes
         FROM (SELECT i.partition_key, i.lane, i.vtime, i.mean, i.tat,
@@ -840,8 +840,7 @@ CREATE OR REPLACE FUNCTION tandem.admit_jobs(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
+DECLARE q tandem.queue; st tandem.admission; ids bigint[] := '{}'; sinces timestamptz[] := '{}'; now timestamptz; room record; got record;
     ends tandem.touch[];
 BEGIN
     IF cardinality(job_ids) > 0 THEN
@@ -871,7 +870,8 @@ BEGIN
         RETURN QUERY SELECT l.job_id, l.slot, l.queue, l.priority, l.attempt, l.crashes, l.suspect, l.partition_key, u.since, l.claimed_at,
                j.kind, j.payload::text, j.event_id, j.policy::text, j.context::text, j.created_at,
                EXISTS (SELECT FROM tandem.cancel_intent AS i WHERE i.job_id = l.job_id), NULL::bigint[], NULL::double precision
-        FROM unnest(ids, sinces) WITH ORDINALITY AS u(id, since, ord) JOIN tandem.lease AS l ON l.job_id = u.id AND l.token = token
+        FROM unnest(ids, sinces) WITH ORDINALITY AS u(id, since, ord)
+        CROSS JOIN LATERAL (SELECT x.* FROM tandem.lease AS x WHERE x.job_id = u.id AND x.token = admit_jobs.token OFFSET 0) AS l  -- one by one
         JOIN tandem.job AS j ON j.id = l.job_id ORDER BY u.ord;
     END IF;
 END
