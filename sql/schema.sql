@@ -116,13 +116,16 @@ CREATE TABLE tandem.admission (
     due_floor timestamp with time zone NOT NULL,
     shelves text[] NOT NULL,
     ranks smallint[] NOT NULL,
-    starts double precision[] NOT NULL
+    starts double precision[] NOT NULL,
+    per_turn double precision NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0.02');
 
 COMMENT ON TABLE tandem.admission IS 'What the admission of a queue remembers; the highest seq counts';
 
 COMMENT ON COLUMN tandem.admission.starts IS 'for each shelf and rank the lowest vtime of an eligible turn';
+
+COMMENT ON COLUMN tandem.admission.per_turn IS 'how many jobs a turn brought in the last pass: so many turns are opened for what is wanted';
 
 CREATE TABLE tandem.queue (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -208,8 +211,8 @@ BEGIN
            (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
            (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces, (SELECT max(g.vtime) FROM gone AS g) AS clock
     INTO turns FROM behind AS b;
-    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL;
-    st.clock_ms := greatest(st.clock_ms, turns.clock);
+    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL; st.clock_ms := greatest(st.clock_ms, turns.clock);
+    st.per_turn := coalesce(greatest(1, least(coalesce(cardinality(ids), 0)::float8 / cardinality(turns.keys), (st.per_turn + 5) / 2)), st.per_turn);
     IF changed THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
 END
 $$;
@@ -307,9 +310,9 @@ CREATE FUNCTION tandem.choose_jobs(q tandem.queue, st tandem.admission, now time
     AS $$
 WITH turns AS (
     SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys, h.together,
-           sum(h.together) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.together AS before
+           sum(h.likely) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.likely AS before
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
-    CROSS JOIN LATERAL (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS h
+    CROSS JOIN LATERAL (SELECT f.together, least(f.together, st.per_turn) AS likely FROM (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS f) AS h
 ), open AS MATERIALIZED (  -- what is wanted and a little more; where keys have less, the next pass finds the rest
     SELECT * FROM turns AS t WHERE want <= 8 OR t.before < want + 10
 ), allowed AS MATERIALIZED (
@@ -320,7 +323,7 @@ WITH turns AS (
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
     LEFT JOIN LATERAL (  -- a key's rate is one, however many lanes it has
-        SELECT max(v.tat) AS tat FROM unnest(kinds || ''::text) AS l(lane) CROSS JOIN LATERAL (
+        SELECT max(v.tat) AS tat FROM unnest(CASE WHEN r.every IS NOT NULL THEN kinds || ''::text END) AS l(lane) CROSS JOIN LATERAL (
             SELECT t.tat FROM tandem.turn AS t WHERE t.queue = q.name AND t.partition_key = o.partition_key AND t.lane = l.lane
             ORDER BY t.seq DESC LIMIT 1) AS v) AS s ON r.every IS NOT NULL AND kinds IS NOT NULL
     CROSS JOIN LATERAL (
@@ -417,8 +420,8 @@ BEGIN
                ORDER BY t.vtime LIMIT 1), 'infinity'))
     INTO st.shelves, st.ranks, st.starts FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start);
     st.shelves := coalesce(st.shelves, '{}'); st.ranks := coalesce(st.ranks, '{}'); st.starts := coalesce(st.starts, '{}');
-    INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
-    VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts);
+    INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts, per_turn)
+    VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts, st.per_turn);
     DELETE FROM tandem.admission AS a WHERE a.queue = q.name AND a.seq = before;
     IF is_full AND EXISTS (SELECT FROM unnest(st.starts) AS s WHERE s < 'infinity') THEN
         PERFORM tandem.wake(ARRAY[tandem.wake_lane(q.name)]);
@@ -1194,19 +1197,21 @@ BEGIN
         DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
         WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks,
-               CASE WHEN max(g.first) IS NOT NULL THEN tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) ELSE nothing END AS firsts,
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, min(g.first) AS first,
+               CASE WHEN min(g.band) = max(g.band) THEN min(g.band) + 1 END AS place,  -- most are of one band: no function for ten
+               CASE WHEN max(g.first) IS NULL THEN nothing WHEN min(g.band) = max(g.band) THEN nothing[1:min(g.band)] || min(g.first) || nothing[min(g.band) + 2:] ELSE tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) END AS firsts,
                bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
         FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL
               SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
     ), turns AS (
         SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight,
-               CASE WHEN k.is_little AND t.eligible THEN sample ELSE 1 END AS times
+               CASE WHEN k.is_little AND (t.eligible OR t.floors = nothing) THEN sample ELSE 1 END AS times
         FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
         LEFT JOIN LATERAL (SELECT t.vtime, t.mean_ms, t.tat, t.floors, t.eligible FROM tandem.turn AS t
             WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
         LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
-        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND t.eligible) IS NOT TRUE) OR NOT tandem.covers(t.floors, k.firsts)
+        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND (t.eligible OR t.floors = nothing)) IS NOT TRUE)
+              OR CASE WHEN k.place IS NOT NULL THEN coalesce(t.floors[k.place] > k.first, true) WHEN k.first IS NOT NULL THEN NOT tandem.covers(t.floors, k.firsts) END
     )
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
                t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END,
@@ -1218,10 +1223,7 @@ BEGIN
     st.heard := greatest(st.heard, said.last + 1);
     st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
     st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
-    IF said.keys IS NOT NULL THEN
-        st := tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
-    END IF;
-    RETURN st;
+    RETURN CASE WHEN said.keys IS NULL THEN st ELSE tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited) END;
 END
 $$;
 
@@ -1680,8 +1682,8 @@ DECLARE
 BEGIN
     SELECT a.* INTO st FROM tandem.admission AS a WHERE a.queue = q.name ORDER BY a.seq DESC LIMIT 1;
     IF NOT FOUND THEN
-        INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
-        VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}') RETURNING * INTO st;
+        INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts, per_turn)
+        VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}', 5) RETURNING * INTO st;
     END IF;
     st := tandem.hear_touches(q, st, now, thorough, ends, limited);
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean_ms) AS means,

@@ -108,11 +108,17 @@ class Finisher(Service):
             outcome=outcome,
         )
         entry = FailedJob(job.kind, job.event_id, failed, again=delay is not None, code=code)
+        self._note(job, seconds)
         self.settler.add(job, seconds, entry)
+
+    def _note(self, job: ClaimedJob, seconds: float) -> None:
+        if self.admitter is not None and self.admitter.manages(job.queue):
+            self.admitter.ran(job.queue, 1, seconds * 1000)
 
     def completed(self, job: ClaimedJob, seconds: float) -> None:
         """A handler ended its job itself, in its own transaction."""
         self.inbox.ended(job.id, job.token)
+        self._note(job, seconds)
         events.publish(Ended([Outcome(job, "success", seconds)]))
         self._stir()
 

@@ -100,22 +100,24 @@ class Inbox:
             len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many - self._promised
         )
 
-    def spare(self) -> int:
-        """How many slots are free now and not spoken for: jobs under a limit are never held in reserve."""
+    def spare(self, ahead: int = 0) -> int:
+        """How many slots are free now and not spoken for, with `ahead` jobs more that may wait for one."""
         if self.closed or self.gated or len(self._held) > self._unfinished_limit:
             return 0
-        return len(self._waiters) - len(self._jobs) - self.parked - self.set_aside - self._promised
+        return len(self._waiters) + ahead - len(self._jobs) - self.parked - self.set_aside - self._promised
 
-    def promise(self, most: int) -> int:
-        """Speak for up to `most` free slots while an admission is asked for them; `redeem` must follow."""
-        want = max(0, min(most, self.spare()))
+    def promise(self, want: int) -> int:
+        """Speak for `want` free slots, or jobs ahead, while an admission is asked for them; `redeem` must follow."""
+        want = max(0, want)
         self._promised += want
         return want
 
-    def redeem(self, want: int, jobs: Iterable[ClaimedJob], *, asked_at: float) -> None:
-        """What became of a promise."""
+    def redeem(self, want: int, jobs: Sequence[ClaimedJob], *, asked_at: float) -> None:
+        """What became of a promise; slots that it leaves free are anybody's again."""
         self._promised -= want
         self.push(jobs, asked_at=asked_at)
+        if len(jobs) < want:
+            self.low.set()
 
     def put_back(self, job: ClaimedJob) -> None:
         """Undo `take`: the job is the next one again."""
@@ -136,14 +138,18 @@ class Inbox:
         """Slots that wait for a job."""
         return len(self._waiters)
 
-    def _reserve(self) -> int:
+    def ends_in(self, seconds: float) -> int:
+        """How many jobs the slots end in so long at their present pace, at most `most`."""
         now = monotonic()
         passed = now - self._measured
         if passed >= 0.05:
             self._rate = 0.5 * self._rate + 0.5 * self._ended / passed
             self._ended, self._measured = 0, now
+        return min(self.most, int(self._rate * seconds))
+
+    def _reserve(self) -> int:
         # Slow jobs get none: a job kept behind busy slots would wait while another worker's slots are free.
-        return min(self.most, int(self._rate * 0.2))
+        return self.ends_in(0.2)
 
     def _wake_one(self) -> None:
         while self._waiters:

@@ -99,9 +99,11 @@ class Producer(Service):
         await self._sleep()
 
     def _room(self) -> int:
-        """Jobs of managed queues need a slot that is free, others may also wait for one."""
+        """Jobs of managed queues need a slot that is free, or are short; others may also wait for one."""
         managed = self.admitter.managed
-        return self.inbox.spare() if managed and managed.issuperset(self.floors.queues) else self.inbox.room()
+        if managed and managed.issuperset(self.floors.queues):
+            return max(map(self.admitter.room, managed))
+        return self.inbox.room()
 
     async def _sleep(self) -> None:
         if self.sleeper is None:
@@ -148,10 +150,10 @@ class Producer(Service):
         return await self._admit(thorough=True) or len(jobs) >= want
 
     async def _admit(self, *, thorough: bool) -> bool:
-        """Fill free slots from the managed queues; True when one of them had as much as was asked for."""
+        """Take from the managed queues what there is room for; True when one had as much as was asked for."""
         more = False
         for queue in self.floors.in_turn() if self.admitter.managed else ():
-            if not self.admitter.manages(queue) or self.inbox.spare() <= 0:
+            if not self.admitter.manages(queue) or self.admitter.room(queue) <= 0:
                 continue
             store = AdmissionStore(await self.claiming.get())
             admitted, want = await self.admitter.admit(store, queue, thorough=thorough)

@@ -43,8 +43,8 @@ BEGIN
            (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
            (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces, (SELECT max(g.vtime) FROM gone AS g) AS clock
     INTO turns FROM behind AS b;
-    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL;
-    st.clock_ms := greatest(st.clock_ms, turns.clock);
+    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL; st.clock_ms := greatest(st.clock_ms, turns.clock);
+    st.per_turn := coalesce(greatest(1, least(coalesce(cardinality(ids), 0)::float8 / cardinality(turns.keys), (st.per_turn + 5) / 2)), st.per_turn);
     IF changed THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
 END
 $$;

@@ -10,9 +10,9 @@ CREATE OR REPLACE FUNCTION tandem.choose_jobs(
 LANGUAGE sql STABLE AS $$
 WITH turns AS (
     SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys, h.together,
-           sum(h.together) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.together AS before
+           sum(h.likely) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.likely AS before
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
-    CROSS JOIN LATERAL (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS h
+    CROSS JOIN LATERAL (SELECT f.together, least(f.together, st.per_turn) AS likely FROM (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS f) AS h
 ), open AS MATERIALIZED (  -- what is wanted and a little more; where keys have less, the next pass finds the rest
     SELECT * FROM turns AS t WHERE want <= 8 OR t.before < want + 10
 ), allowed AS MATERIALIZED (
@@ -23,7 +23,7 @@ WITH turns AS (
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
     CROSS JOIN LATERAL tandem.count_leases(q.name, o.partition_key, o.lease_floor, r.most) AS n
     LEFT JOIN LATERAL (  -- a key's rate is one, however many lanes it has
-        SELECT max(v.tat) AS tat FROM unnest(kinds || ''::text) AS l(lane) CROSS JOIN LATERAL (
+        SELECT max(v.tat) AS tat FROM unnest(CASE WHEN r.every IS NOT NULL THEN kinds || ''::text END) AS l(lane) CROSS JOIN LATERAL (
             SELECT t.tat FROM tandem.turn AS t WHERE t.queue = q.name AND t.partition_key = o.partition_key AND t.lane = l.lane
             ORDER BY t.seq DESC LIMIT 1) AS v) AS s ON r.every IS NOT NULL AND kinds IS NOT NULL
     CROSS JOIN LATERAL (

@@ -14,8 +14,8 @@ BEGIN
                ORDER BY t.vtime LIMIT 1), 'infinity'))
     INTO st.shelves, st.ranks, st.starts FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start);
     st.shelves := coalesce(st.shelves, '{}'); st.ranks := coalesce(st.ranks, '{}'); st.starts := coalesce(st.starts, '{}');
-    INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
-    VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts);
+    INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts, per_turn)
+    VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts, st.per_turn);
     DELETE FROM tandem.admission AS a WHERE a.queue = q.name AND a.seq = before;
     IF is_full AND EXISTS (SELECT FROM unnest(st.starts) AS s WHERE s < 'infinity') THEN
         PERFORM tandem.wake(ARRAY[tandem.wake_lane(q.name)]);

@@ -18,19 +18,21 @@ BEGIN
         DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
         WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks,
-               CASE WHEN max(g.first) IS NOT NULL THEN tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) ELSE nothing END AS firsts,
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, min(g.first) AS first,
+               CASE WHEN min(g.band) = max(g.band) THEN min(g.band) + 1 END AS place,  -- most are of one band: no function for ten
+               CASE WHEN max(g.first) IS NULL THEN nothing WHEN min(g.band) = max(g.band) THEN nothing[1:min(g.band)] || min(g.first) || nothing[min(g.band) + 2:] ELSE tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) END AS firsts,
                bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
         FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL
               SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
     ), turns AS (
         SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight,
-               CASE WHEN k.is_little AND t.eligible THEN sample ELSE 1 END AS times
+               CASE WHEN k.is_little AND (t.eligible OR t.floors = nothing) THEN sample ELSE 1 END AS times
         FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
         LEFT JOIN LATERAL (SELECT t.vtime, t.mean_ms, t.tat, t.floors, t.eligible FROM tandem.turn AS t
             WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
         LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
-        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND t.eligible) IS NOT TRUE) OR NOT tandem.covers(t.floors, k.firsts)
+        WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND (t.eligible OR t.floors = nothing)) IS NOT TRUE)
+              OR CASE WHEN k.place IS NOT NULL THEN coalesce(t.floors[k.place] > k.first, true) WHEN k.first IS NOT NULL THEN NOT tandem.covers(t.floors, k.firsts) END
     )
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
                t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END,
@@ -42,9 +44,6 @@ BEGIN
     st.heard := greatest(st.heard, said.last + 1);
     st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
     st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
-    IF said.keys IS NOT NULL THEN
-        st := tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited);
-    END IF;
-    RETURN st;
+    RETURN CASE WHEN said.keys IS NULL THEN st ELSE tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited) END;
 END
 $$;

@@ -11,8 +11,8 @@ DECLARE
 BEGIN
     SELECT a.* INTO st FROM tandem.admission AS a WHERE a.queue = q.name ORDER BY a.seq DESC LIMIT 1;
     IF NOT FOUND THEN
-        INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts)
-        VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}') RETURNING * INTO st;
+        INSERT INTO tandem.admission (queue, heard, probed_at, clock_ms, mean_ms, slot_floor, due_floor, shelves, ranks, starts, per_turn)
+        VALUES (q.name, 0, '-infinity', 0, 10, 0, '-infinity', '{}', '{}', '{}', 5) RETURNING * INTO st;
     END IF;
     st := tandem.hear_touches(q, st, now, thorough, ends, limited);
     SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean_ms) AS means,
