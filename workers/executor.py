@@ -94,8 +94,13 @@ class Executor:
         self._jobs[key] = [job]
         enter(_log_ids(claimed))
         try:
-            answer = await self._call(slot, job)
-            result = _as_json(answer)
+            try:
+                # No coroutines of ours around the most frequent kind of handler: each costs as much as a small job.
+                answer = await (kind.handler(job) if kind.executor == "async" else self._call(slot, job))
+            finally:
+                if job.reported is not None:
+                    await self.progress.flush(job.id, claimed.token)
+            result = None if answer is None else _as_json(answer)
         except GeneratorExit:
             raise
         except asyncio.CancelledError:
@@ -193,20 +198,11 @@ class Executor:
         return Job(claimed, kind, open_async=self._open_async, open_sync=self._open_sync, report=report)
 
     async def _call(self, slot: "Slot", job: Job[Any]) -> Any:
-        try:
-            return await self._call_handler(slot, job)
-        finally:
-            if job.reported is not None:
-                await self.progress.flush(job.id, job.claimed.token)
-
-    async def _call_handler(self, slot: "Slot", job: Job[Any]) -> Any:
-        handler, executor = job.kind.handler, job.kind.executor
-        if executor == "async":
-            return await handler(job)
-        if executor == "thread":
+        """Run the handler in a thread or a process."""
+        if job.kind.executor == "thread":
             run = copy_context().run  # the thread's log lines carry the job's ids too
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, run, _in_thread, handler, job
+                self._threads, run, _in_thread, job.kind.handler, job
             )
         slot.started_at = math.inf  # a child that has to start first costs the job none of its time
         async with self.processes.child_for(job) as child:

@@ -171,21 +171,29 @@ class Finisher(Service):
     async def _write_successes(self) -> None:
         taken = [self._successes.popleft() for _ in range(min(len(self._successes), self.batch))]
         rows = [
-            Finish(job.id, job.token, seconds * 1000, result, self._ttl(job, result))
+            Finish(job.id, job.token, seconds * 1000, result, None if result is None else self._ttl(job))
             for job, seconds, result in taken
         ]
         report = await self._finish([job for job, _, _ in taken], rows)
+        ended = [Outcome(job, "success", seconds) for job, seconds, _ in taken]
+        if report.fenced or report.refused:
+            ended = self._sort_out(report, ended)
+        self.inbox.all_ended([(job.id, job.token) for job, _, _ in ended])
+        events.publish(Ended(ended))
+
+    def _sort_out(self, report: Finished, ended: list[Outcome]) -> list[Outcome]:
+        """What has ended of a batch in which not everything was written."""
         reasons = {row[0]: reason for row, reason in report.refused}
-        ended: list[Outcome] = []
-        for job, seconds, _ in taken:
+        left: list[Outcome] = []
+        for job, _, seconds in ended:
             if job.id in reasons:
                 self._refuse(job, seconds, reasons[job.id])
-                continue
-            if job.id in report.fenced:
+            elif job.id in report.fenced:
                 self._log.warning("job %s: its lease was lost before it could be finished", job.id)
-            self.inbox.ended(job.id, job.token)
-            ended.append(Outcome(job, "lost" if job.id in report.fenced else "success", seconds))
-        events.publish(Ended(ended))
+                left.append(Outcome(job, "lost", seconds))
+            else:
+                left.append(Outcome(job, "success", seconds))
+        return left
 
     async def _finish(self, jobs: Sequence[ClaimedJob], rows: Sequence[Finish]) -> Finished:
         """Finish the rows; those of a managed queue in the statement that refills their slots."""
@@ -224,8 +232,8 @@ class Finisher(Service):
         if self.admitter is not None:
             self.admitter.stir()
 
-    def _ttl(self, job: ClaimedJob, result: str | None) -> float | None:
-        kind = None if result is None else self.registry.get(job.kind)
+    def _ttl(self, job: ClaimedJob) -> float | None:
+        kind = self.registry.get(job.kind)
         return kind.result_ttl if kind is not None else None
 
     async def _until_known(

@@ -39,14 +39,18 @@ class Inbox:
         self._ended = 0
         self._rate = 0.0
         self._measured = monotonic()
+        self._enough = 0
+        """So many unstarted jobs, and more are asked for: half of the last reserve."""
 
     # --- jobs waiting for a slot -----------------------------------------------------------------------------
 
     def push(self, jobs: Iterable[ClaimedJob], *, asked_at: float, first: Sequence[ClaimedJob] = ()) -> None:
         """Take claimed jobs in; `asked_at` is the monotonic time before the claim was sent. `first` pass all others."""
+        # The heartbeat's thread copies `_held` meanwhile: it may see a part of them.
+        held, waiting = self._held, self._jobs
         for job in jobs:
-            self._held[job.id, job.token] = asked_at
-            self._jobs.append(job)
+            held[job.id, job.token] = asked_at
+            waiting.append(job)
         if first:
             passing = {job.id for job in first}
             others = [job for job in self._jobs if job.id not in passing]
@@ -74,7 +78,7 @@ class Inbox:
 
     def _next(self) -> ClaimedJob:
         job = self._jobs.popleft()
-        if not self.low.is_set() and len(self._jobs) <= self._reserve() // 2:
+        if len(self._jobs) <= self._enough and not self.low.is_set():
             self.low.set()
         return job
 
@@ -87,7 +91,7 @@ class Inbox:
             (taken if fits else left).append(job)
         if taken:
             self._jobs = left
-            if len(left) <= self._reserve() // 2:
+            if len(left) <= self._enough:
                 self.low.set()
         return taken
 
@@ -149,7 +153,9 @@ class Inbox:
 
     def _reserve(self) -> int:
         # Slow jobs get none: a job kept behind busy slots would wait while another worker's slots are free.
-        return self.ends_in(0.2)
+        reserve = self.ends_in(0.2)
+        self._enough = reserve // 2
+        return reserve
 
     def _wake_one(self) -> None:
         while self._waiters:
@@ -162,10 +168,18 @@ class Inbox:
 
     def ended(self, job_id: int, token: int) -> None:
         """Forget a lease: finished, handed back or lost. What is forgotten is no longer extended."""
-        if self._held.pop((job_id, token), None) is not None:
-            self._ended += 1
-            if len(self._held) == self._unfinished_limit:
-                self.low.set()
+        self.all_ended([(job_id, token)])
+
+    def all_ended(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """`ended` for many (job, token)s."""
+        held = self._held
+        before = len(held)
+        for pair in pairs:
+            held.pop(pair, None)
+        self._ended += before - len(held)
+        self._reserve()
+        if len(held) <= self._unfinished_limit < before:
+            self.low.set()
 
     def leases_older_than(self, age: float) -> list[tuple[int, int]]:
         """(job, token) of the leases held for at least `age` seconds; safe from another thread."""

@@ -8,7 +8,6 @@ from app.queue.facts import Ended
 from workers.service import Service
 
 EVERY = 5.0
-EMPTY = Sample(0, 0.0, 0.0)
 
 
 class Sampler(Service):
@@ -18,7 +17,7 @@ class Sampler(Service):
         super().__init__("sampler")
         self.maintenance = maintenance
         self.every = every
-        self._sums: dict[tuple[str, str], Sample] = {}
+        self._sums: dict[tuple[str, str], list[float]] = {}
 
     async def run(self) -> None:
         """Listen to what ends, and write until stopped."""
@@ -32,13 +31,19 @@ class Sampler(Service):
 
     def _note(self, ended: Ended) -> None:
         sums = self._sums
-        for outcome in ended.outcomes:
-            if outcome.result != "lost":
-                key = (outcome.job.queue, outcome.job.kind)
-                sums[key] = sums.get(key, EMPTY).plus(outcome.seconds * 1000)
+        for job, result, seconds in ended.outcomes:
+            if result != "lost":
+                key, ran_ms = (job.queue, job.kind), seconds * 1000
+                found = sums.get(key)
+                if found is None:
+                    found = sums[key] = [0, 0.0, 0.0]
+                found[0] += 1
+                found[1] += ran_ms
+                found[2] += ran_ms * ran_ms
 
     async def _write(self) -> None:
-        sums, self._sums = self._sums, {}
+        sums = {key: Sample(int(one[0]), one[1], one[2]) for key, one in self._sums.items()}
+        self._sums = {}
         if not sums:
             return
         try:

@@ -1,6 +1,7 @@
 """One call's jobs as the arrays of one statement, and its rows as answers. Sends nothing."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Literal
 
 from .encoding import encode_json
@@ -98,7 +99,7 @@ def answers(
     jobs: Sequence[Job], rows: Sequence[tuple[Any, ...]], *, on_conflict: OnConflict
 ) -> list[Enqueued]:
     """One answer per job. Raises UniqueConflict for the first key that belongs to another payload."""
-    if on_conflict == "raise":
+    if on_conflict == "raise" and not all(map(itemgetter(2), rows)):
         for job, (job_id, _, same_body, *_) in zip(jobs, rows, strict=True):
             if not same_body and job.unique is not None:
                 key, queue = job.unique.key, job.queue

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -27,6 +28,7 @@ AFTER_LIMIT = 10_000
 """For how many jobs one job may wait."""
 UniqueScope = Literal["pending", "unfinished", "period", "forever"]
 OnFailure = Literal["cancel", "run", "wait"]
+_ON_FAILURE = get_args(OnFailure)
 
 clock_offset = timedelta(0)
 """How far the database's clock is moved; only the testing kit sets it, together with the sessions' own setting."""
@@ -85,7 +87,7 @@ class Job:
         check_name("kind", self.kind)
         check_name("queue", self.queue)
         priority: object = self.priority
-        if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
+        if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= 9:
             raise InvalidInput("invalid-priority", f"priority is 0 to 9, not {priority!r}")
         if self.run_at is not None:
             _check_time("run_at", self.run_at)
@@ -116,11 +118,16 @@ class Enqueued:
 def check_name(what: str, name: str) -> None:
     """Raise InvalidInput unless `name` is a lower-case identifier of at most 63 characters."""
     given: object = name
-    if not isinstance(given, str) or not NAME.match(given):
+    if not isinstance(given, str) or not _is_name(given):
         raise InvalidInput(
             f"invalid-{what}",
             f"{what} {name!r} is not a name: lower-case letters, digits, '_', '.', '-', a letter first, at most 63",
         )
+
+
+@lru_cache(maxsize=512)
+def _is_name(name: str) -> bool:
+    return NAME.match(name) is not None
 
 
 def check_key(what: str, key: str) -> None:
@@ -150,16 +157,23 @@ def _check_types(job: Job) -> None:
     unique: object = job.unique
     if unique is not None and not isinstance(unique, Unique):
         raise InvalidInput("invalid-unique-key", f"unique is a Unique(...), not {type(unique).__name__}")
-    for what, value in (("policy", job.policy), ("context", job.context)):
-        given: object = value
-        if given is not None and not isinstance(given, Mapping):
-            raise InvalidInput(f"invalid-{what}", f"{what} is a mapping, not {type(given).__name__}")
+    if job.policy is not None:
+        _check_mapping("policy", job.policy)
+    if job.context is not None:
+        _check_mapping("context", job.context)
+
+
+def _check_mapping(what: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"invalid-{what}", f"{what} is a mapping, not {type(given).__name__}")
 
 
 def _check_after(job: Job) -> None:
     given: object = job.after
-    if job.on_failure not in get_args(OnFailure):
-        raise InvalidInput("invalid-after", f"on_failure is one of {', '.join(get_args(OnFailure))}")
+    if job.on_failure not in _ON_FAILURE:
+        raise InvalidInput("invalid-after", f"on_failure is one of {', '.join(_ON_FAILURE)}")
+    if given == ():
+        return  # who enqueues thousands of jobs has nearly always these
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
         raise InvalidInput("invalid-after", f"after is a list of job ids, not {type(given).__name__}")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**63 for one in given):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from app.queue.job import ClaimedJob
+from app.queue.job import ClaimedJob, claimed_jobs
 from app.queue.store import Finish, Store, finishes
 
 
@@ -45,7 +45,7 @@ class AdmissionStore(Store):
             "thorough": thorough,
         }
         whole, *rows = await self._all("limits", "admit_jobs", params)
-        return Admitted([ClaimedJob(token, *row[2:]) for row in rows], set(whole[0] or ()), whole[1])
+        return Admitted(claimed_jobs(token, (row[2:] for row in rows)), set(whole[0] or ()), whole[1])
 
     async def find_misplaced(self) -> list[str]:
         """Queues in which jobs wait where they do not belong."""

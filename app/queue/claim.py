@@ -40,12 +40,11 @@ class Floors:
         self._safe.clear()
 
     def passed(self, jobs: Iterable[ClaimedJob]) -> None:
-        """Raise the fast floors behind what was claimed."""
+        """Raise the fast floors behind what was claimed; in each lane, the last job has the highest position."""
         fast = self._fast
-        for job in jobs:
-            lane = (job.queue, job.priority)
-            if job.position >= fast.get(lane, 0):
-                fast[lane] = job.position + 1
+        for lane, position in {(job.queue, job.priority): job.position for job in jobs}.items():
+            if position >= fast.get(lane, 0):
+                fast[lane] = position + 1
 
     def learn(self, jobs: Sequence[ClaimedJob], want: int) -> list[ClaimedJob]:
         """Note which queues have more than their share; answers the jobs of others that came in the same full claim."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.queue.job import ClaimedJob
 
@@ -14,8 +14,7 @@ class Claimed:
     jobs: Sequence[ClaimedJob]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one try ended: "lost" means that its lease was gone and nothing was written."""
 
     job: ClaimedJob

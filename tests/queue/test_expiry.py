@@ -90,8 +90,7 @@ async def test_what_was_claimed_late_or_handed_back_is_seen_by_the_worker(
     await later(queue, 2)
     [job] = await claim(queue)
     assert job.expired(None)
-    job.attempt = 2
-    assert not job.expired(None), "its first try was in time"
+    assert not job._replace(attempt=2).expired(None), "its first try was in time"
 
 
 @pytest.mark.parametrize(

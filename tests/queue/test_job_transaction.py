@@ -44,7 +44,7 @@ class Rig:
     def job(self, *, token: int | None = None, opened: bool = True) -> Job[Any]:
         claimed = self.claimed
         if token is not None:
-            claimed.token = token
+            claimed = claimed._replace(token=token)
         ways: dict[str, Any] = (
             {"open_async": self._open_async, "open_sync": self._open_sync} if opened else {}
         )

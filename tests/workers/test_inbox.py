@@ -16,7 +16,7 @@ def job(number: int, **options: Any) -> ClaimedJob:
         "token": 1000 + number, "id": number, "position": number, "queue": "default", "priority": 5, "attempt": 1,
         "crashes": 0, "suspect": False, "partition_key": None, "ready_at": NOW, "claimed_at": NOW, "kind": "test",
         "raw_payload": "{}", "event_id": None, "raw_policy": None, "raw_context": None, "created_at": NOW,
-        "cancelled": False,
+        "cancelled": False, "received_at": 0.0,
     }  # fmt: skip
     return ClaimedJob(**{**fields, **options})
 

@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from app.client import aio
@@ -157,4 +158,5 @@ def _claimed(job: NewJob) -> ClaimedJob:
         raw_context=None if job.context is None else json.dumps(dict(job.context)),
         created_at=now,
         cancelled=False,
+        received_at=monotonic(),
     )
