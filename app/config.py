@@ -155,6 +155,10 @@ class ApiSettings(Group):
     port: Port = 8080
     request_seconds: Seconds = 10.0
     body_limit_bytes: Count = 2 * MIB
+    gather_most: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Ends of conversations in one transaction, at most; 1: each in a transaction of its own."""
+    gather_limit: Count = 2000
+    """How many of them may wait for such a transaction and its answer before more are told to come back later."""
     cursor_key: Annotated[SecretStr, Field(min_length=16)] | None = None
     """Signs the cursors of lists; the same for all API processes. Unset, each process takes cursors of its own only."""
     auth: Literal["required", "off"] | None = None

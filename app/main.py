@@ -92,6 +92,7 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             stack.push_async_callback(access.close)
             app.state.metrics.register(PoolGauges({"api": access.pool}))
             app.state.access = access
+            stack.push_async_callback(app.state.conversation_ends.close)
             await stack.enter_async_context(denials.audited(access.write_at_once))
             # Of the kinds only hooks run here, and those bring their connection: this engine never connects.
             sessions = make_session_factory(make_engine(address, name="api", settings=settings.database))

@@ -57,13 +57,15 @@ class Access:
             self.pool.give_back(connection)
 
     @asynccontextmanager
-    async def write_at_once(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def write_at_once(self, since: float | None = None) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """A connection on which each statement is a transaction: send exactly one, or one `transaction()` block.
 
-        Raises Unavailable when nothing was done, OutcomeUnknown when the answer to the statement was lost.
+        `since`: when the request began to wait, as monotonic() has it, if that was not now. Raises Unavailable when
+        nothing was done, OutcomeUnknown when the answer to the statement was lost.
         """
-        until = monotonic() + self.seconds
-        connection = await self._take()
+        now = monotonic()
+        until = (now if since is None else since) + self.seconds
+        connection = await self._take(0.0 if since is None else now - since)
         warnings: list[str] = []
         note = _collector(warnings)
         connection.add_notice_handler(note)
@@ -78,9 +80,10 @@ class Access:
         if warnings:
             raise OutcomeUnknown(*UNKNOWN)
 
-    async def _take(self) -> BoundedAsyncConnection:
+    async def _take(self, waited: float = 0.0) -> BoundedAsyncConnection:
+        wait, seconds = max(0.0, self._wait_seconds - waited), max(LEAST_SECONDS, self.seconds - waited)
         try:
-            return await self.pool.take(wait=self._wait_seconds, seconds=self.seconds)
+            return await self.pool.take(wait=wait, seconds=seconds)
         except AllLentError:
             raise Unavailable(*BUSY) from None
         except TimeoutError:

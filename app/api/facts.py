@@ -26,3 +26,11 @@ class RequestEnded:
     route: str
     status: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Requests were sent to the database in one transaction; `failed`: together, and then each alone if it may be."""
+
+    size: int
+    failed: bool = False

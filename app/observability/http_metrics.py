@@ -5,10 +5,12 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app import events
-from app.api.facts import Denied, RequestEnded
+from app.api.facts import Denied, Gathered, RequestEnded
 from app.events import Unsubscribe
 
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class HttpMetrics:
@@ -35,6 +37,17 @@ class HttpMetrics:
             ["reason", "route"],
             registry=registry,
         )
+        self._gathered = Histogram(
+            "tandem_http_gathered_requests",
+            "Requests written in one transaction (docs/conversations.md)",
+            buckets=SIZES,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "tandem_http_gathered_failed_total",
+            "Transactions of several requests that failed, so that each request went alone or was answered 503",
+            registry=registry,
+        )
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def listen(self) -> list[Unsubscribe]:
@@ -42,6 +55,7 @@ class HttpMetrics:
         return [
             events.subscribe(RequestEnded, self._on_ended),
             events.subscribe(Denied, self._on_denied),
+            events.subscribe(Gathered, self._on_gathered),
         ]
 
     def _on_ended(self, fact: RequestEnded) -> None:
@@ -55,6 +69,11 @@ class HttpMetrics:
             )
         series[0].inc()
         series[1].observe(fact.seconds)
+
+    def _on_gathered(self, fact: Gathered) -> None:
+        self._gathered.observe(fact.size)
+        if fact.failed:
+            self._refused.inc()
 
     def _on_denied(self, fact: Denied) -> None:
         self._denied.labels(fact.reason, fact.route).inc()

@@ -3,9 +3,9 @@
 Hot ones are files in sql/queries/conversations, sent by psycopg; the rest is SQLAlchemy on models.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.client.statements import array_text
 from app.domains.conversations.friendship import FriendshipLevel, FriendshipStatus
 from app.domains.conversations.models import AgentLevelRow, AgentRow, FriendshipRow
 from app.domains.conversations.selection import AgentMapping, AgentPrompting, BotType
@@ -24,7 +25,7 @@ from app.queue.store import statement
 class Written(NamedTuple):
     """What `end_conversation` found or made."""
 
-    event_id: UUID
+    event_id: str
     job_id: int | None
     status: str
     created: bool
@@ -60,6 +61,12 @@ class Waiting(NamedTuple):
     missed: int
 
 
+_TEXTS: Final = (
+    "conversation_id", "user_id", "bot_type", "bot_id", "bot_name", "conversation_log", "context",
+)  # fmt: skip
+_OTHERS: Final = ("id", "start_time", "end_time")
+
+
 def _sql(name: str) -> bytes:
     return statement("conversations", name)
 
@@ -75,6 +82,19 @@ async def end_conversation(
         return None
     row = await cursor.fetchone()
     return Written(*row) if row is not None else None
+
+
+async def end_conversations(
+    connection: psycopg.AsyncConnection[Any], batch: Sequence[Mapping[str, Any]]
+) -> list[Written]:
+    """The same for many in one transaction, an answer for each. Raises UniqueViolation when a rival was faster."""
+    values: dict[str, Any] = {f"{name}s": array_text([one[name] for one in batch]) for name in _TEXTS}
+    values["body_hashes"] = array_text(["\\x" + one["body_hash"].hex() for one in batch])
+    values |= {f"{name}s": array_text([str(one[name]) for one in batch]) for name in _OTHERS}
+    values["fallback"] = batch[0]["fallback"]
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_sql("end_conversations"), values, prepare=True)
+    return [Written(*row) for row in await cursor.fetchall()]
 
 
 async def find_conversation(

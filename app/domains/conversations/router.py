@@ -1,6 +1,7 @@
 """The HTTP face of the conversations: paths, status codes and headers. What happens is in service.py."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -8,10 +9,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from app.api import direct
 from app.api.auth import requires
 from app.api.body import LARGE, read_json, validate
-from app.api.dependencies import AccessDep, access_of, settings_of
+from app.api.dependencies import AccessDep, settings_of
+from app.api.gathering import Gathering
 from app.api.openapi import json_body, link, problems
+from app.config import Settings
 from app.context import bind
 from app.domains.conversations import service
+from app.domains.conversations.repository import Written
 from app.domains.conversations.schemas import Accepted, CandidatesState, ConversationState, EndConversation
 
 router = APIRouter(tags=["conversations"])
@@ -39,8 +43,14 @@ _ENDED: dict[str, Any] = {
 }
 
 
-def install(app: FastAPI) -> None:
-    """Add the routes: the end of a conversation is what callers send all day, so it is found before all others."""
+Ends = Gathering[dict[str, Any], Written]
+
+
+def install(app: FastAPI) -> Ends:
+    """Add the routes: the end of a conversation is what callers send all day, so it is found before all others.
+
+    Answers where those ends gather; close it before the database's connections.
+    """
     needs = requires("conversations:write")
     for path, summary in (
         ("/v1/conversations/end", "Report the end of a conversation"),
@@ -48,6 +58,25 @@ def install(app: FastAPI) -> None:
     ):
         direct.add(app, path, end_conversation, method="POST", needs=needs, summary=summary, **_ENDED)
     app.include_router(router)
+    ends: Ends = gathering(app)
+    app.state.conversation_ends = ends
+    return ends
+
+
+def gathering(app: FastAPI) -> Ends:
+    """What comes while a transaction is under way shares the next one."""
+    settings: Settings = app.state.settings
+
+    async def alone(values: dict[str, Any], since: float) -> Written:
+        with bind(conversation_id=values["conversation_id"]):
+            async with app.state.access.write_at_once(since) as connection:
+                return await service.end_conversation(connection, values)
+
+    async def together(batch: Sequence[dict[str, Any]], since: float) -> Sequence[Written]:
+        async with app.state.access.write_at_once(since) as connection:
+            return await service.end_conversations(connection, batch)
+
+    return Gathering(alone, together, most=settings.api.gather_most, limit=settings.api.gather_limit)
 
 
 async def end_conversation(request: Request) -> Response:
@@ -62,12 +91,13 @@ async def end_conversation(request: Request) -> Response:
     def read() -> dict[str, Any]:
         return service.prepare(validate(EndConversation, body), body.document, settings.conversations)
 
-    values = await asyncio.to_thread(read) if len(body.raw) > LARGE else read()
-    with bind(conversation_id=values["conversation_id"]):
-        async with access_of(request).write_at_once() as connection:
-            accepted = await service.end_conversation(connection, values)
+    large = len(body.raw) > LARGE
+    values = await asyncio.to_thread(read) if large else read()
+    ends: Ends = request.app.state.conversation_ends
+    # A large one would hold up the others of its transaction.
+    written = await (ends.send_alone(values) if large else ends.send(values))
     location = f"/v1/conversations/{values['conversation_id']}"
-    return Response(accepted.model_dump_json(), 202, {"Location": location}, "application/json")
+    return Response(service.accept(written), 202, {"Location": location}, "application/json")
 
 
 @router.get(

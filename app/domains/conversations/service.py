@@ -1,5 +1,6 @@
 """What callers can do: report the end of a conversation, and ask what became of it. Knows no HTTP."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -17,9 +18,9 @@ from app.domains.conversations.errors import (
     log_too_large,
     no_candidates,
 )
+from app.domains.conversations.repository import Written
 from app.domains.conversations.schemas import (
     ID,
-    Accepted,
     CandidatesState,
     ConversationState,
     EndConversation,
@@ -61,19 +62,28 @@ def prepare(
     }
 
 
-async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dict[str, Any]) -> Accepted:
-    """Write event and job in one transaction, or answer those of the first call.
-
-    `connection` commits each statement. Raises Conflict when the first call had another body.
-    """
+async def end_conversation(connection: psycopg.AsyncConnection[Any], values: dict[str, Any]) -> Written:
+    """Write event and job in one transaction, or find those of the first call. `connection` commits each statement."""
     for _ in range(MOST_RIVALS):
         written = await repository.end_conversation(connection, values)
-        if written is None:
-            continue
-        if not written.same_body:
-            raise conversation_conflict()
-        return Accepted.model_validate(written._asdict())
+        if written is not None:
+            return written
     raise Unavailable("database-busy", "too many calls for this conversation at once; nothing was done")
+
+
+async def end_conversations(
+    connection: psycopg.AsyncConnection[Any], batch: Sequence[dict[str, Any]]
+) -> list[Written]:
+    """The same for many in one transaction. Raises when one of them cannot be written now: then none is."""
+    return await repository.end_conversations(connection, batch)
+
+
+def accept(written: Written) -> str:
+    """The answer, an `Accepted` as JSON. Raises Conflict when the first call had another body."""
+    if not written.same_body:
+        raise conversation_conflict()
+    job_id = "null" if written.job_id is None else written.job_id
+    return f'{{"event_id":"{written.event_id}","job_id":{job_id},"status":"{written.status}"}}'
 
 
 async def find_conversation(

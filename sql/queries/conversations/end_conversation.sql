@@ -16,6 +16,6 @@ WITH first AS MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM first)
     RETURNING id, job_id, status
 )
-SELECT w.id, w.job_id, w.status, true AS created, true AS same_body FROM written AS w
+SELECT w.id::text, w.job_id, w.status, true AS created, true AS same_body FROM written AS w
 UNION ALL
-SELECT f.id, f.job_id, f.status, false, f.body_hash = %(body_hash)s FROM first AS f
+SELECT f.id::text, f.job_id, f.status, false, f.body_hash = %(body_hash)s FROM first AS f
