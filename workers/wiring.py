@@ -10,6 +10,7 @@ from app.domains.conversations import jobs as conversations
 from app.domains.customers import jobs as customers
 from app.domains.topics import jobs as topics
 from app.observability.metrics import start_worker_metrics
+from workers.garbage import collect_seldom
 from workers.leaving import leave_if_hanging
 from workers.supervisor import Supervisor
 from workers.sweeper.reconcile import Reconciler
@@ -37,6 +38,7 @@ def make_supervisor(settings: Settings, url: str, *, sweep: bool = True) -> Supe
 async def run_worker(settings: Settings, url: str, *, sweep: bool = True) -> None:
     """A worker with its metrics, from start to drained end."""
     supervisor = make_supervisor(settings, url, sweep=sweep)
+    collect_seldom()
     with start_worker_metrics(settings, supervisor):
         await supervisor.run()
     leave_if_hanging(supervisor)

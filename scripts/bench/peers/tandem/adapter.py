@@ -20,6 +20,7 @@ from app.queue.retry import Retrying, RetryPolicy
 from app.queue.running import Job
 from scripts.bench.peers import recorder
 from scripts.bench.peers.recorder import Payload, Recorder
+from workers.garbage import collect_seldom
 from workers.supervisor import Supervisor
 
 KIND = "bench"
@@ -158,6 +159,7 @@ async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
         "worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1), **own})
     }
     supervisor = Supervisor(settings.model_copy(update=queues), url, registry)
+    collect_seldom()  # as `tandem worker` does
     running = asyncio.create_task(supervisor.run())
     started = asyncio.create_task(supervisor.started.wait())
     await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
