@@ -50,13 +50,30 @@ RUNNING = """
            queue, partition_key
     FROM tandem.job"""
 BLOCKED = """
-    WITH waits AS (
-        INSERT INTO tandem.blocked (queue, partition_key, band, pos, job_id, blocked_at, priority, attempt, crashes,
-                                    suspect, waiting_for)
-        SELECT 'q0', partition_key, priority, id, id, created_at, priority, 0, 0, false, 'limit' FROM tandem.job
-        RETURNING partition_key, band, pos)
+    INSERT INTO tandem.blocked
+        (queue, partition_key, band, pos, job_id, blocked_at, priority, attempt, crashes, suspect, waiting_for)
+    SELECT 'q0', partition_key, priority, id, id, created_at, priority, 0, 0, false, 'limit' FROM tandem.job"""
+TOUCHED = """
     INSERT INTO tandem.touch (queue, partition_key, band, first)
-    SELECT 'q0', partition_key, band, min(pos) FROM waits GROUP BY partition_key, band"""
+    SELECT 'q0', partition_key, priority, min(id) FROM tandem.job GROUP BY partition_key, priority"""
+# To build an index once is several times faster than to keep it while rows come in an order that is not its own.
+INDEXES = """
+    SELECT CASE WHEN c.oid IS NULL THEN format('DROP INDEX %%s', i.indexrelid::regclass)
+                ELSE format('ALTER TABLE %%s DROP CONSTRAINT %%I', i.indrelid::regclass, c.conname) END,
+           CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
+                ELSE format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', i.indrelid::regclass, c.conname,
+                            pg_get_constraintdef(c.oid)) END
+    FROM pg_index AS i LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
+    WHERE i.indrelid = %(table)s::regclass"""
+SERVER = {
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "maintenance_work_mem": "512MB",
+    "max_wal_senders": "0",
+    "max_wal_size": "8GB",
+    "wal_level": "minimal",
+}
+"""For a fill: rows of a table emptied in the same transaction are not logged."""
 SCANS = "SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE schemaname = 'tandem'"
 BIG = re.compile(r"ready|lease|scheduled|blocked|touch|turn|job_\d+")
 Connection = psycopg.Connection[Any]
@@ -79,6 +96,7 @@ class Call(NamedTuple):
     """A statement of ours and where its jobs wait."""
 
     name: str
+    table: LiteralString
     fill: LiteralString
     explain: Callable[[Connection], tuple[list[dict[str, Any]], int]]
     keep: bool = False
@@ -147,39 +165,57 @@ def admit(connection: Connection) -> tuple[list[dict[str, Any]], int]:
 
 
 CALLS = (
-    Call("claim", READY, claim),
-    Call("promote", SCHEDULED, promote),
-    Call("rescue", RUNNING, rescue),
-    Call("admission", BLOCKED, admit, keep=True),
+    Call("claim", "tandem.ready", READY, claim),
+    Call("promote", "tandem.scheduled", SCHEDULED, promote),
+    Call("rescue", "tandem.lease", RUNNING, rescue),
+    Call("admission", "tandem.blocked", BLOCKED, admit, keep=True),
 )
 
 
 def measure(url: str, depths: Sequence[int], say: Callable[[str], None] = lambda _: None) -> list[Reading]:
     """Fill the queue, look, and fill it anew. Everything in it is lost."""
     readings = list[Reading]()
-    with psycopg.connect(url, autocommit=True) as connection:
+    with (
+        psycopg.connect(url, autocommit=True) as filler,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
         for name, setting in PINNED_PLANS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, setting))
         connection.execute("SELECT tandem.manage_queue('q0')")
         for depth in depths:
             started = monotonic()
-            connection.execute(EMPTY)
-            connection.execute(NOWHERE)
-            connection.execute(JOBS, {"jobs": depth, "queues": QUEUES, "keys": KEYS})
+            with filler.transaction():
+                filler.execute(EMPTY)
+                filler.execute(NOWHERE)
+                filler.execute(JOBS, {"jobs": depth, "queues": QUEUES, "keys": KEYS})
             say(f"{depth:,} jobs made after {monotonic() - started:.0f} s")
             for call in CALLS:
+                fill(filler, call)
+                say(f"{call.name}: filled after {monotonic() - started:.0f} s")
                 readings.append(look(connection, call, depth))
                 took = monotonic() - started
                 say(f"{call.name}: {readings[-1].pages:,} pages, {readings[-1].nodes}, after {took:.0f} s")
     return readings
 
 
-def look(connection: Connection, call: Call, depth: int) -> Reading:
-    """Let all jobs wait where this call looks, warm up, and count the pages of one call."""
-    connection.execute(NOWHERE)
-    connection.execute("UPDATE tandem.queue SET managed = %s WHERE name = 'q0'", (call.keep,))
-    connection.execute(call.fill, {"worker": WORKER})
+def fill(connection: Connection, call: Call) -> None:
+    """Let all jobs wait where this call looks."""
+    with connection.transaction():
+        connection.execute(NOWHERE)
+        connection.execute("UPDATE tandem.queue SET managed = %s WHERE name = 'q0'", (call.keep,))
+        indexes = connection.execute(INDEXES, {"table": call.table}).fetchall()
+        for drop, _ in indexes:
+            connection.execute(drop.encode())
+        connection.execute(call.fill, {"worker": WORKER})
+        if call.keep:
+            connection.execute(TOUCHED)
+        for _, build in indexes:
+            connection.execute(build.encode())
     connection.execute("ANALYZE tandem.job, tandem.ready, tandem.scheduled, tandem.lease, tandem.blocked")
+
+
+def look(connection: Connection, call: Call, depth: int) -> Reading:
+    """Warm up, and count the pages of one call."""
     # What stands inside a function is planned at its first run, and the first admissions hear of a thousand keys.
     for _ in range(8):
         with connection.transaction(force_rollback=not call.keep):
@@ -227,7 +263,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     given = parser.parse_args()
     depths = [int(text) for text in given.depths.split(",")]
-    with nullcontext(given.server) if given.server else throwaway_server({"autovacuum": "off"}) as url:
+    with nullcontext(given.server) if given.server else throwaway_server(SERVER) as url:
         readings = measure(url, depths, lambda text: print(text, file=sys.stderr, flush=True))
     wrong = problems(readings)
     print(

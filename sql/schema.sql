@@ -182,7 +182,7 @@ BEGIN
         FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
     ), locked AS MATERIALIZED (
         SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id JOIN tandem.job AS j ON j.id = c.job_id
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = ANY (ARRAY[c.job_id]) JOIN tandem.job AS j ON j.id = c.job_id
         WHERE c.taken FOR UPDATE OF b SKIP LOCKED
     ), gone AS (
         DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
@@ -195,7 +195,7 @@ BEGIN
                nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
         ON CONFLICT (job_id) DO NOTHING
     ), sorted AS (
-        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
+        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = ANY (ARRAY[c.job_id])
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
     ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
@@ -434,7 +434,7 @@ CREATE FUNCTION tandem.count_leases(queue_name text, key text, floor bigint, mos
     LANGUAGE sql STABLE
     AS $$
 SELECT count(*), coalesce(min(l.slot), floor) FROM tandem.lease AS l
-WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.slot >= floor
+WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.kind IS NOT NULL AND l.slot >= floor
 $$;
 
 CREATE FUNCTION tandem.count_room(q tandem.queue, st tandem.admission, OUT queue_room bigint, OUT global_room bigint, OUT kinds text[], OUT kind_rooms bigint[], OUT slot_floor bigint) RETURNS record
@@ -459,7 +459,7 @@ BEGIN
         FROM tandem.queue AS m WHERE m.managed AND (m.name = q.name OR global_limit IS NOT NULL OR kinds IS NOT NULL)
     ), live AS MATERIALIZED (
         SELECT p.name, l.kind, l.exempt, l.slot FROM place AS p CROSS JOIN LATERAL (
-            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.slot >= p.floor) AS l
+            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.exempt IS NOT NULL AND s.slot >= p.floor OFFSET 0) AS l
     )
     SELECT q.max_running - count(*) FILTER (WHERE l.name = q.name), global_limit - count(*) FILTER (WHERE NOT l.exempt),
            coalesce(min(l.slot) FILTER (WHERE l.name = q.name), (SELECT p.last_value FROM tandem.ready_position AS p)),
@@ -1086,7 +1086,7 @@ BEGIN
         FROM unnest(job_ids, tokens, ran_ms, results, ttls) AS u(job_id, token, ran_ms, result, ttl) ORDER BY u.job_id
     ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
         DELETE FROM tandem.lease AS l USING input AS i
-        WHERE l.job_id = i.job_id AND l.token = i.token
+        WHERE l.job_id = ANY (ARRAY[i.job_id]) AND l.token = i.token
         RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
     ), by_key AS (
         SELECT g.queue, coalesce(g.partition_key, '') AS partition_key, count(*) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged
@@ -1167,7 +1167,7 @@ WITH whole AS MATERIALIZED (
 SELECT least($3, w.most), coalesce(w.others, 0) FROM (SELECT 1) AS one LEFT JOIN whole AS w ON true
 UNION ALL
 SELECT least($3, w.most, h.held), 0 FROM whole AS w CROSS JOIN LATERAL (
-    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.slot IS NOT NULL AND NOT l.exempt) AS h
+    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.exempt IS NOT NULL AND NOT l.exempt) AS h
 WHERE w.others > 0 AND h.held > 0
 $_$;
 
@@ -1177,9 +1177,9 @@ CREATE FUNCTION tandem.head_waits(q tandem.queue, key text, lane_name text, head
 SELECT nullif(greatest(tat - (burst - 1) * every, h.not_before, at), at),
        q.ordered AND EXISTS (SELECT FROM tandem.halted AS s WHERE q.ordered AND s.queue = q.name AND s.partition_key = key), h.kind
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-    SELECT b.not_before, j.kind FROM tandem.blocked AS b JOIN tandem.job AS j ON j.id = b.job_id
+    SELECT b.not_before, (SELECT j.kind FROM tandem.job AS j WHERE j.id = b.job_id) AS kind FROM tandem.blocked AS b
     WHERE q.ordered AND key <> '' AND b.queue = q.name AND b.partition_key = key AND b.lane = lane_name AND b.band = 0
-      AND b.pos = heads[1]) AS h ON true
+      AND b.pos = heads[1] LIMIT 1) AS h ON true  -- LIMIT: a plan of its own, which unordered queues do not enter
 $$;
 
 CREATE FUNCTION tandem.hear_touches(q tandem.queue, st tandem.admission, at timestamp with time zone, thorough boolean, ends tandem.touch[], limited text[]) RETURNS tandem.admission
@@ -1487,7 +1487,7 @@ COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside 
 
 CREATE FUNCTION tandem.kept_in_sight(q tandem.queue, key text, heads bigint[], live bigint, lease_floor bigint) RETURNS bigint[]
     LANGUAGE sql STABLE
-    RETURN CASE WHEN ((q).ordered AND (live > 0)) THEN (ARRAY[LEAST((heads)[1], (SELECT min(l.job_id) AS min FROM tandem.lease l WHERE ((l.queue = (kept_in_sight.q).name) AND (l.partition_key = kept_in_sight.key) AND (l.slot >= kept_in_sight.lease_floor))))] || (heads)[2:]) ELSE heads END;
+    RETURN CASE WHEN ((q).ordered AND (live > 0)) THEN (ARRAY[LEAST((heads)[1], (SELECT min(l.job_id) AS min FROM (SELECT o.job_id FROM tandem.lease o WHERE ((o.queue = (kept_in_sight.q).name) AND (o.partition_key = kept_in_sight.key) AND (o.kind IS NOT NULL) AND (o.slot >= kept_in_sight.lease_floor)) OFFSET 0) l))] || (heads)[2:]) ELSE heads END;
 
 CREATE TABLE tandem.key (
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -1541,7 +1541,7 @@ WITH place AS MATERIALIZED (
     SELECT s.kind, s.mean, s.deviation FROM place AS p CROSS JOIN LATERAL tandem.service_stats(p.queue) AS s
 )
 SELECT n.kind, coalesce(a.jobs, 0),
-       (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue AND l.kind = n.kind AND l.slot IS NOT NULL
+       (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue AND l.kind = n.kind AND l.exempt IS NOT NULL
         AND coalesce(l.partition_key, '') = p.partition_key),
        coalesce(s.mean, every.mean), coalesce(s.deviation, every.deviation), tandem.kind_servers(n.kind),
        c.max_running - (SELECT count(*) FROM tandem.lease AS l WHERE l.kind = n.kind AND l.slot IS NOT NULL AND c.max_running IS NOT NULL)
@@ -2361,7 +2361,7 @@ CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first, (
         SELECT count(*) FROM (SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
                               AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 1000) AS x) AS ahead
     FROM tandem.lease AS l
-                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.slot IS NOT NULL) AS own
+                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.kind IS NOT NULL) AS own
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.slot IS NOT NULL) AS live, count(*) AS leases, (
         SELECT sum(w.concurrency) FROM tandem.worker AS w
         WHERE b.queue = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > tandem.clock() - interval '1 minute') AS slots
@@ -3851,9 +3851,9 @@ CREATE INDEX done_kept_result_expires_at_idx ON tandem.done_kept USING btree (re
 
 CREATE INDEX lease_expires ON tandem.lease USING btree (expires_at);
 
-CREATE INDEX lease_key_slot ON tandem.lease USING btree (queue, partition_key, slot) WHERE (slot IS NOT NULL);
+CREATE INDEX lease_key_slot ON tandem.lease USING btree (queue, partition_key, slot) WHERE (kind IS NOT NULL);
 
-CREATE INDEX lease_slot ON tandem.lease USING btree (queue, slot) WHERE (slot IS NOT NULL);
+CREATE INDEX lease_slot ON tandem.lease USING btree (queue, slot) WHERE (exempt IS NOT NULL);
 
 CREATE INDEX message_dedup_expires ON tandem.message_dedup USING btree (expires_at);
 

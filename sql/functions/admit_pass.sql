@@ -14,7 +14,7 @@ BEGIN
         FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
     ), locked AS MATERIALIZED (
         SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id JOIN tandem.job AS j ON j.id = c.job_id
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = ANY (ARRAY[c.job_id]) JOIN tandem.job AS j ON j.id = c.job_id
         WHERE c.taken FOR UPDATE OF b SKIP LOCKED
     ), gone AS (
         DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
@@ -27,7 +27,7 @@ BEGIN
                nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
         ON CONFLICT (job_id) DO NOTHING
     ), sorted AS (
-        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
+        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = ANY (ARRAY[c.job_id])
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
     ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,

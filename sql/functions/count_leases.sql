@@ -5,5 +5,5 @@ RETURNS TABLE (live bigint, lease_floor bigint)
 LANGUAGE sql STABLE
 AS $$
 SELECT count(*), coalesce(min(l.slot), floor) FROM tandem.lease AS l
-WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.slot >= floor
+WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.kind IS NOT NULL AND l.slot >= floor
 $$;

@@ -25,7 +25,7 @@ BEGIN
         FROM tandem.queue AS m WHERE m.managed AND (m.name = q.name OR global_limit IS NOT NULL OR kinds IS NOT NULL)
     ), live AS MATERIALIZED (
         SELECT p.name, l.kind, l.exempt, l.slot FROM place AS p CROSS JOIN LATERAL (
-            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.slot >= p.floor) AS l
+            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.exempt IS NOT NULL AND s.slot >= p.floor OFFSET 0) AS l
     )
     SELECT q.max_running - count(*) FILTER (WHERE l.name = q.name), global_limit - count(*) FILTER (WHERE NOT l.exempt),
            coalesce(min(l.slot) FILTER (WHERE l.name = q.name), (SELECT p.last_value FROM tandem.ready_position AS p)),

@@ -18,6 +18,6 @@ WITH whole AS MATERIALIZED (
 SELECT least($3, w.most), coalesce(w.others, 0) FROM (SELECT 1) AS one LEFT JOIN whole AS w ON true
 UNION ALL
 SELECT least($3, w.most, h.held), 0 FROM whole AS w CROSS JOIN LATERAL (
-    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.slot IS NOT NULL AND NOT l.exempt) AS h
+    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.exempt IS NOT NULL AND NOT l.exempt) AS h
 WHERE w.others > 0 AND h.held > 0
 $$;

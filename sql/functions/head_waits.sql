@@ -8,7 +8,7 @@ AS $$
 SELECT nullif(greatest(tat - (burst - 1) * every, h.not_before, at), at),
        q.ordered AND EXISTS (SELECT FROM tandem.halted AS s WHERE q.ordered AND s.queue = q.name AND s.partition_key = key), h.kind
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-    SELECT b.not_before, j.kind FROM tandem.blocked AS b JOIN tandem.job AS j ON j.id = b.job_id
+    SELECT b.not_before, (SELECT j.kind FROM tandem.job AS j WHERE j.id = b.job_id) AS kind FROM tandem.blocked AS b
     WHERE q.ordered AND key <> '' AND b.queue = q.name AND b.partition_key = key AND b.lane = lane_name AND b.band = 0
-      AND b.pos = heads[1]) AS h ON true
+      AND b.pos = heads[1] LIMIT 1) AS h ON true  -- LIMIT: a plan of its own, which unordered queues do not enter
 $$;

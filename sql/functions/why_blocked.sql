@@ -10,7 +10,7 @@ CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first, (
         SELECT count(*) FROM (SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
                               AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 1000) AS x) AS ahead
     FROM tandem.lease AS l
-                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.slot IS NOT NULL) AS own
+                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.kind IS NOT NULL) AS own
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.slot IS NOT NULL) AS live, count(*) AS leases, (
         SELECT sum(w.concurrency) FROM tandem.worker AS w
         WHERE b.queue = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > tandem.clock() - interval '1 minute') AS slots

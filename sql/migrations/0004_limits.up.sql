@@ -121,8 +121,10 @@ COMMENT ON TABLE tandem.halted IS 'Keys of ordered queues that stopped behind a 
 
 ALTER TABLE tandem.lease
     ADD COLUMN slot bigint, ADD COLUMN kind text COLLATE "C", ADD COLUMN exempt boolean, ADD COLUMN charged_ms double precision;
-CREATE INDEX lease_key_slot ON tandem.lease (queue, partition_key, slot) WHERE slot IS NOT NULL;
-CREATE INDEX lease_slot ON tandem.lease (queue, slot) WHERE slot IS NOT NULL;
+-- All three columns are set or none is. Each index asks for one of its own, so that a statement names the index it means: by
+-- statistics of a moment without leases each looks as good as the others.
+CREATE INDEX lease_key_slot ON tandem.lease (queue, partition_key, slot) WHERE kind IS NOT NULL;
+CREATE INDEX lease_slot ON tandem.lease (queue, slot) WHERE exempt IS NOT NULL;
 COMMENT ON COLUMN tandem.lease.slot IS 'grows with each admission; NULL outside managed queues';
 
 CREATE OR REPLACE VIEW tandem.job_status AS
@@ -431,7 +433,7 @@ RETURNS TABLE (live bigint, lease_floor bigint)
 LANGUAGE sql STABLE
 AS $$
 SELECT count(*), coalesce(min(l.slot), floor) FROM tandem.lease AS l
-WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.slot >= floor
+WHERE most IS NOT NULL AND l.queue = queue_name AND l.partition_key = key AND l.kind IS NOT NULL AND l.slot >= floor
 $$;
 
 -- tandem.head_waits(...): until when a key must wait (its rate; in an ordered queue its head's own delay), whether it stopped
@@ -444,9 +446,9 @@ AS $$
 SELECT nullif(greatest(tat - (burst - 1) * every, h.not_before, at), at),
        q.ordered AND EXISTS (SELECT FROM tandem.halted AS s WHERE q.ordered AND s.queue = q.name AND s.partition_key = key), h.kind
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-    SELECT b.not_before, j.kind FROM tandem.blocked AS b JOIN tandem.job AS j ON j.id = b.job_id
+    SELECT b.not_before, (SELECT j.kind FROM tandem.job AS j WHERE j.id = b.job_id) AS kind FROM tandem.blocked AS b
     WHERE q.ordered AND key <> '' AND b.queue = q.name AND b.partition_key = key AND b.lane = lane_name AND b.band = 0
-      AND b.pos = heads[1]) AS h ON true
+      AND b.pos = heads[1] LIMIT 1) AS h ON true  -- LIMIT: a plan of its own, which unordered queues do not enter
 $$;
 
 -- tandem.open_turns(...): up to `want` turns that may go on, by rank and then the least run time; those of one shelf only as
@@ -543,8 +545,9 @@ $$;
 CREATE OR REPLACE FUNCTION tandem.kept_in_sight(q tandem.queue, key text, heads bigint[], live bigint, lease_floor bigint) RETURNS bigint[]
 LANGUAGE sql STABLE
 RETURN CASE WHEN q.ordered AND live > 0 THEN ARRAY[least(heads[1], (
-    SELECT min(l.job_id) FROM tandem.lease AS l
-    WHERE l.queue = q.name AND l.partition_key = key AND l.slot >= lease_floor))] || heads[2:] ELSE heads END;
+    SELECT min(l.job_id) FROM (  -- OFFSET: not by the order of ids, past all that were
+        SELECT o.job_id FROM tandem.lease AS o
+        WHERE o.queue = q.name AND o.partition_key = key AND o.kind IS NOT NULL AND o.slot >= lease_floor OFFSET 0) AS l))] || heads[2:] ELSE heads END;
 
 CREATE OR REPLACE FUNCTION tandem.place_turns(
     q tandem.queue, st tandem.admission, at timestamptz, keys text[], lanes text[], vtimes double precision[],
@@ -671,7 +674,7 @@ BEGIN
         FROM tandem.queue AS m WHERE m.managed AND (m.name = q.name OR global_limit IS NOT NULL OR kinds IS NOT NULL)
     ), live AS MATERIALIZED (
         SELECT p.name, l.kind, l.exempt, l.slot FROM place AS p CROSS JOIN LATERAL (
-            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.slot >= p.floor) AS l
+            SELECT s.kind, s.exempt, s.slot FROM tandem.lease AS s WHERE s.queue = p.name AND s.exempt IS NOT NULL AND s.slot >= p.floor OFFSET 0) AS l
     )
     SELECT q.max_running - count(*) FILTER (WHERE l.name = q.name), global_limit - count(*) FILTER (WHERE NOT l.exempt),
            coalesce(min(l.slot) FILTER (WHERE l.name = q.name), (SELECT p.last_value FROM tandem.ready_position AS p)),
@@ -697,7 +700,7 @@ BEGIN
         FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
     ), locked AS MATERIALIZED (
         SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = c.job_id JOIN tandem.job AS j ON j.id = c.job_id
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = ANY (ARRAY[c.job_id]) JOIN tandem.job AS j ON j.id = c.job_id
         WHERE c.taken FOR UPDATE OF b SKIP LOCKED
     ), gone AS (
         DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
@@ -710,7 +713,7 @@ BEGIN
                nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
         ON CONFLICT (job_id) DO NOTHING
     ), sorted AS (
-        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = c.job_id
+        UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = ANY (ARRAY[c.job_id])
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
     ), parts AS (
         SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
@@ -1057,7 +1060,7 @@ CROSS JOIN LATERAL (SELECT count(*) AS live, min(l.job_id) AS first, (
         SELECT count(*) FROM (SELECT FROM tandem.blocked AS x WHERE x.queue = b.queue AND x.partition_key = b.partition_key
                               AND (x.band > b.band OR x.band = b.band AND x.pos < b.pos) LIMIT 1000) AS x) AS ahead
     FROM tandem.lease AS l
-                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.slot IS NOT NULL) AS own
+                    WHERE l.queue = b.queue AND l.partition_key = b.partition_key AND l.kind IS NOT NULL) AS own
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.slot IS NOT NULL) AS live, count(*) AS leases, (
         SELECT sum(w.concurrency) FROM tandem.worker AS w
         WHERE b.queue = ANY (w.queues) AND w.stopped_at IS NULL AND w.seen_at > tandem.clock() - interval '1 minute') AS slots

@@ -623,7 +623,7 @@ WITH whole AS MATERIALIZED (
 SELECT least($3, w.most), coalesce(w.others, 0) FROM (SELECT 1) AS one LEFT JOIN whole AS w ON true
 UNION ALL
 SELECT least($3, w.most, h.held), 0 FROM whole AS w CROSS JOIN LATERAL (
-    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.slot IS NOT NULL AND NOT l.exempt) AS h
+    SELECT count(*) AS held FROM tandem.lease AS l WHERE l.queue = $1 AND l.exempt IS NOT NULL AND NOT l.exempt) AS h
 WHERE w.others > 0 AND h.held > 0
 $$;
 
@@ -683,7 +683,7 @@ WITH place AS MATERIALIZED (
     SELECT s.kind, s.mean, s.deviation FROM place AS p CROSS JOIN LATERAL tandem.service_stats(p.queue) AS s
 )
 SELECT n.kind, coalesce(a.jobs, 0),
-       (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue AND l.kind = n.kind AND l.slot IS NOT NULL
+       (SELECT count(*) FROM tandem.lease AS l WHERE l.queue = p.queue AND l.kind = n.kind AND l.exempt IS NOT NULL
         AND coalesce(l.partition_key, '') = p.partition_key),
        coalesce(s.mean, every.mean), coalesce(s.deviation, every.deviation), tandem.kind_servers(n.kind),
        c.max_running - (SELECT count(*) FROM tandem.lease AS l WHERE l.kind = n.kind AND l.slot IS NOT NULL AND c.max_running IS NOT NULL)

@@ -666,6 +666,7 @@ CREATE TRIGGER audit_head_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tan
 -- to admission: a slot that ends and its next job are one transaction, so that a limit that is reached stays reached. What
 -- ended in `heard_by`, the queue that is admitted to next, is answered as touches not yet written. Where that is a topic's
 -- group, the jobs are its deliveries.
+-- `= ANY (ARRAY[…])` keeps leases looked up one by one: the statement finish_jobs says why.
 CREATE OR REPLACE FUNCTION tandem.finish_leases(
     heard_by text, job_ids bigint[], tokens bigint[], ran_ms double precision[], results text[], ttls double precision[],
     OUT finished bigint[], OUT ends tandem.touch[]
@@ -678,7 +679,7 @@ BEGIN
         FROM unnest(job_ids, tokens, ran_ms, results, ttls) AS u(job_id, token, ran_ms, result, ttl) ORDER BY u.job_id
     ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
         DELETE FROM tandem.lease AS l USING input AS i
-        WHERE l.job_id = i.job_id AND l.token = i.token
+        WHERE l.job_id = ANY (ARRAY[i.job_id]) AND l.token = i.token
         RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.result, i.ttl, l.queue, l.partition_key, l.slot, l.charged_ms
     ), by_key AS (
         SELECT g.queue, coalesce(g.partition_key, '') AS partition_key, count(*) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged

@@ -1,10 +1,11 @@
 -- Hands claimed jobs back unstarted: the attempt is refunded, the position is fresh (in an ordered queue the old one). With
 -- `started` handlers had them (they snoozed, or their worker stops): the audit log of topics will tell it of deliveries.
 -- A job with a cancel intent goes back too; whoever claims it next ends it.
+-- `= ANY (ARRAY[…])` keeps leases looked up one by one: finish_jobs says why.
 WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[]) AS u(job_id, token) ORDER BY u.job_id
 ), gone AS (
-    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
+    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = ANY (ARRAY[i.job_id]) AND l.token = i.token
     RETURNING l.job_id, l.worker, l.claimed_at, l.priority, l.attempt, l.crashes, l.suspect, l.queue, l.partition_key, l.slot,
               l.charged_ms
 ), noted AS (

@@ -1,4 +1,5 @@
 -- Ends leased jobs as DEAD or CANCELLED, fenced by token, and keeps the failed try. Answers what a hook needs.
+-- `= ANY (ARRAY[…])` keeps leases looked up one by one: finish_jobs says why.
 WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token, u.ran_ms, u.outcome, u.error_class, u.fingerprint, u.message, u.traceback
     FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[], %(ran_ms)s::float8[], %(outcomes)s::text[],
@@ -6,7 +7,7 @@ WITH input AS MATERIALIZED (
         AS u(job_id, token, ran_ms, outcome, error_class, fingerprint, message, traceback)
     ORDER BY u.job_id
 ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
-    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
+    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = ANY (ARRAY[i.job_id]) AND l.token = i.token
     RETURNING l.job_id, l.token, l.worker, l.attempt, i.ran_ms, i.outcome, i.error_class, i.fingerprint, i.message, i.traceback,
               l.queue, l.partition_key, l.slot, l.charged_ms
 ), told AS (  -- admission hears that a slot is free

@@ -16,7 +16,7 @@ WITH RECURSIVE place AS (
     WHERE t.eligible IS NOT TRUE AND t.due_at IS NULL
       AND NOT EXISTS (SELECT FROM tandem.halted AS h WHERE h.queue = p.queue AND h.partition_key = p.partition_key)
       AND NOT EXISTS (SELECT FROM tandem.lease AS l
-                      WHERE l.queue = p.queue AND l.partition_key = p.partition_key AND l.slot IS NOT NULL)
+                      WHERE l.queue = p.queue AND l.partition_key = p.partition_key AND l.kind IS NOT NULL)
 ), told AS (
     INSERT INTO tandem.touch (queue, partition_key, band, first) SELECT l.queue, l.partition_key, l.band, l.pos FROM lost AS l
 )

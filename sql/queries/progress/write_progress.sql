@@ -4,9 +4,10 @@ WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token, u.percent, u.stage
     FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[], %(percents)s::float8[], %(stages)s::text[])
         AS u(job_id, token, percent, stage)
+    ORDER BY u.job_id
 ), held AS MATERIALIZED (
-    SELECT l.job_id, l.attempt, i.percent, i.stage FROM input AS i
-    JOIN tandem.lease AS l ON l.job_id = i.job_id AND l.token = i.token ORDER BY l.job_id FOR KEY SHARE OF l
+    SELECT o.job_id, o.attempt, i.percent, i.stage FROM input AS i CROSS JOIN LATERAL (  -- one by one, whatever the statistics say
+        SELECT l.job_id, l.attempt FROM tandem.lease AS l WHERE l.job_id = i.job_id AND l.token = i.token FOR KEY SHARE OF l) AS o
 )
 INSERT INTO tandem.progress AS p (job_id, attempt, percent, stage, updated_at)
 SELECT h.job_id, h.attempt, h.percent, h.stage, tandem.clock() FROM held AS h

@@ -1,5 +1,6 @@
 -- Sends failed jobs back for another try after their delay, fenced by token, and keeps the failed try.
 -- A job somebody asked to cancel is left leased: the answer lacks it and the caller closes it as CANCELLED.
+-- `= ANY (ARRAY[…])` keeps leases looked up one by one: finish_jobs says why.
 WITH input AS MATERIALIZED (
     SELECT u.job_id, u.token, u.ran_ms, u.delay, u.crashes, u.error_class, u.fingerprint, u.message, u.traceback
     FROM unnest(%(job_ids)s::bigint[], %(tokens)s::bigint[], %(ran_ms)s::float8[], %(delays)s::interval[],
@@ -9,7 +10,7 @@ WITH input AS MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM tandem.cancel_intent AS c WHERE c.job_id = u.job_id)
     ORDER BY u.job_id
 ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), gone AS (
-    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = i.job_id AND l.token = i.token
+    DELETE FROM tandem.lease AS l USING input AS i WHERE l.job_id = ANY (ARRAY[i.job_id]) AND l.token = i.token
     RETURNING l.job_id, l.token, l.worker, l.attempt, l.priority, l.queue, l.partition_key, i.ran_ms, i.delay,
               i.crashes, i.error_class, i.fingerprint, i.message, i.traceback, l.slot, l.charged_ms
 ), told AS (  -- admission hears that a slot is free
