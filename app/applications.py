@@ -6,9 +6,8 @@ API, workers and commands build theirs here, so that a hook known to one of them
 import importlib
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-
 from app.config import Settings
+from app.database.sessions import OpenSession
 from app.domains.conversations import jobs as conversations
 from app.domains.conversations.analysis import make_analyse
 from app.domains.customers import jobs as customers
@@ -18,17 +17,15 @@ from app.domains.topics import jobs as topics
 from app.errors import ConfigurationError
 from app.queue.kinds import Registry
 
-Sessions = async_sessionmaker[AsyncSession]
-
 
 def customer_workflows(settings: Settings) -> dict[str, Workflow]:
     """What customers may submit jobs for; here one application's offer becomes another's workflow."""
     return make_workflows(analyse=make_analyse(settings.conversations), report=report_for_job)
 
 
-def _register_customers(registry: Registry, *, sessions: Sessions, settings: Settings) -> None:
+def _register_customers(registry: Registry, *, sessions: OpenSession, settings: Settings) -> None:
     workflows = customer_workflows(settings)
-    customers.register(registry, workflows=workflows, sessions=sessions, settings=settings)
+    customers.register(registry, workflows=workflows, settings=settings)
 
 
 REGISTRATIONS: Sequence[Callable[..., None]] = (
@@ -38,7 +35,7 @@ REGISTRATIONS: Sequence[Callable[..., None]] = (
 )
 
 
-def make_registry(settings: Settings, sessions: Sessions) -> Registry:
+def make_registry(settings: Settings, sessions: OpenSession) -> Registry:
     """Every kind of every application, and of the operator's own handlers. Raises ConfigurationError."""
     registry = Registry()
     for register in REGISTRATIONS:
@@ -48,7 +45,7 @@ def make_registry(settings: Settings, sessions: Sessions) -> Registry:
     return registry
 
 
-def add_handlers(registry: Registry, name: str, settings: Settings, sessions: Sessions) -> None:
+def add_handlers(registry: Registry, name: str, settings: Settings, sessions: OpenSession) -> None:
     """Add the kinds of `module:name`: a Registry, or a function like an application's `register`.
 
     The name comes from the operator's settings, never from a caller of the service. Raises ConfigurationError.

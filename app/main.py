@@ -18,8 +18,8 @@ from app.api.health import Readiness
 from app.applications import customer_workflows, make_registry
 from app.config import Settings, load_settings
 from app.database import durability
-from app.database.engine import make_engine, make_session_factory
 from app.database.location import database
+from app.database.sessions import Sessions
 from app.domains.conversations import router as conversations
 from app.domains.customers.admin_router import router as customer_administration
 from app.domains.customers.router import router as customers
@@ -27,7 +27,8 @@ from app.domains.topics import denials
 from app.domains.topics.consume_router import router as consume_router
 from app.domains.topics.router import publish_router, queue_router
 from app.domains.topics.router import router as topics
-from app.observability.metrics import PoolGauges, open_metrics, scrape
+from app.observability.metrics import PoolGauges, open_metrics
+from app.observability.scraping import scrape
 
 DESCRIPTION = """A PostgreSQL-native transactional job queue: an event and the job it causes commit together.
 
@@ -94,8 +95,8 @@ def _lifespan(settings: Settings, url: str | None) -> Callable[[FastAPI], Abstra
             app.state.access = access
             stack.push_async_callback(app.state.conversation_ends.close)
             await stack.enter_async_context(denials.audited(access.write_at_once))
-            # Of the kinds only hooks run here, and those bring their connection: this engine never connects.
-            sessions = make_session_factory(make_engine(address, name="api", settings=settings.database))
+            # Of the kinds only hooks run here, and those bring their connection: these are never opened.
+            sessions = Sessions(address, name="api", settings=settings.database)
             app.state.registry = make_registry(settings, sessions)
             app.state.readiness = Readiness(access)
             yield

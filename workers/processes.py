@@ -22,7 +22,7 @@ import psycopg
 
 from app.config import DatabaseSettings
 from app.database.connect import connect_sync
-from app.database.engine import session_limits
+from app.database.session_settings import session_limits
 from app.queue.job import ClaimedJob
 from app.queue.kinds import Kind
 from app.queue.lease import LeaseLost

@@ -10,20 +10,16 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
-
-import psycopg
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
 from app.database.connect import CONNECTION_LOST, connect, is_pooled
 from app.database.deadline import BoundedAsyncConnection
-from app.database.engine import idle_limit, make_engine, make_sync_engine
 from app.database.pooled import moves
 from app.database.reconnecting import Open, Reconnecting
+from app.database.session_settings import idle_limit
 from app.errors import ConfigurationError
 from app.queue.admission_store import AdmissionStore
 from app.queue.claim import Floors
@@ -31,6 +27,7 @@ from app.queue.kinds import Registry
 from app.queue.schedules import declare_schedules
 from app.queue.store import PINNED_PLANS, Store
 from workers.admitter import Admitter
+from workers.connections import HandlerConnections
 from workers.executor import Executor, Stop
 from workers.finisher import Finisher
 from workers.heartbeat import Heartbeat
@@ -59,7 +56,7 @@ class Supervisor:
         registry: Registry,
         *,
         reconcilers: Sequence[Reconciler] = (),
-        engine: AsyncEngine | None = None,
+        lent: HandlerConnections | None = None,
         sweep: bool = True,
     ) -> None:
         worker = settings.worker
@@ -73,9 +70,10 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
         self.started = asyncio.Event()
+        self._preparing: asyncio.Task[None] | None = None
 
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.engine = engine or make_engine(url, name="handlers", settings=settings.database)
+        self.lent = lent or HandlerConnections(url, settings.database)
         self._make_connections()
         self._make_path()
         self._make_services(reconcilers if sweep else None)
@@ -88,7 +86,6 @@ class Supervisor:
         self.maintenance = Reconnecting("maintenance", self._opener("maintenance", session=session))
         self.finishing = Reconnecting("finish", self._opener("finish", session=session))
         self.settling = Reconnecting("settle", self._opener("settle", session=session))
-        self.sync_engine = make_sync_engine(self.url, name="handlers", settings=self.settings.database)
 
     def _make_path(self) -> None:
         """The way of a job through this process: inbox, slots, executor, finisher."""
@@ -119,8 +116,8 @@ class Supervisor:
             registry=registry,
             inbox=self.inbox,
             finisher=self.finisher,
-            open_async=self._open_async,
-            open_sync=self._open_sync,
+            open_async=self.lent.open_async,
+            open_sync=self.lent.open_sync,
             maintenance=self.maintenance,
             processes=ProcessPool(self.url, self.settings.database),
             threads=worker.slots,
@@ -176,7 +173,7 @@ class Supervisor:
     @property
     def pools(self) -> dict[str, Any]:
         """The pools from which handlers take connections, by name, for gauges."""
-        return {"handlers": self.engine.pool, "handlers_sync": self.sync_engine.pool}
+        return self.lent.pools
 
     # --- connections -----------------------------------------------------------------------------------------
 
@@ -188,29 +185,6 @@ class Supervisor:
             return await connect(url or self.url, name=name, settings=self.settings.database, session=limits)
 
         return open_connection
-
-    @asynccontextmanager
-    async def _open_async(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        async with self.engine.connect() as pooled:
-            raw = await pooled.get_raw_connection()
-            connection = raw.driver_connection
-            assert isinstance(connection, psycopg.AsyncConnection)  # noqa: S101 - our own engine
-            try:
-                yield connection
-            finally:
-                if connection.closed:
-                    await pooled.invalidate()  # SQLAlchemy did not see it die
-
-    @contextmanager
-    def _open_sync(self) -> Iterator[psycopg.Connection[Any]]:
-        with self.sync_engine.connect() as pooled:
-            connection = pooled.connection.driver_connection
-            assert isinstance(connection, psycopg.Connection)  # noqa: S101 - our own engine
-            try:
-                yield connection
-            finally:
-                if connection.closed:
-                    pooled.invalidate()
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -231,6 +205,7 @@ class Supervisor:
                 ", ".join(self.queues),
                 self.settings.worker.slots,
             )
+            self._preparing = asyncio.create_task(self._prepare())
             await self._watch(stop)
         await asyncio.gather(starting, return_exceptions=True)
         await self._drain()
@@ -267,6 +242,14 @@ class Supervisor:
         self.producer.start()
         if self.sweeper is not None:
             self.sweeper.start()
+
+    async def _prepare(self) -> None:
+        """Load what only some queues need, once the others are served; a job that comes first loads it itself."""
+        for prepare in self.registry.preparations(self.queues):
+            try:
+                await asyncio.to_thread(prepare)
+            except Exception:
+                _log.exception("a queue's handlers could not be prepared; its first job tries again")
 
     async def _refuse_hidden_pooler(self, connection: BoundedAsyncConnection) -> None:
         """A pooler that passes the server's process number on is not seen at the start of a connection."""
@@ -364,8 +347,7 @@ class Supervisor:
                 await Store(await self.maintenance.get()).stop_worker(self.id)
         for connection in (self.claiming, self.finishing, self.settling, self.maintenance):
             await connection.close()
-        await self.engine.dispose()
-        self.sync_engine.dispose()
+        await self.lent.close()
 
     def _beat_soon(self) -> None:
         self.heartbeat.beat_soon()  # looked up late: the producer is made before the heartbeat

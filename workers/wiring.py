@@ -5,11 +5,11 @@ The only place of the worker that knows the applications.
 
 from app.applications import customer_workflows, make_registry
 from app.config import Settings
-from app.database.engine import make_engine, make_session_factory
 from app.domains.conversations import jobs as conversations
 from app.domains.customers import jobs as customers
 from app.domains.topics import jobs as topics
 from app.observability.metrics import start_worker_metrics
+from workers.connections import HandlerConnections
 from workers.garbage import collect_seldom
 from workers.leaving import leave_if_hanging
 from workers.supervisor import Supervisor
@@ -28,11 +28,11 @@ def make_reconcilers(settings: Settings) -> list[Reconciler]:
 
 def make_supervisor(settings: Settings, url: str, *, sweep: bool = True) -> Supervisor:
     """A worker process of this service; call it inside a running event loop."""
-    engine = make_engine(url, name="handlers", settings=settings.database)
-    registry = make_registry(settings, make_session_factory(engine))
+    lent = HandlerConnections(url, settings.database)
+    registry = make_registry(settings, lent.sessions)
     settings = topics.serve_consumers(settings, registry)
     reconcilers = make_reconcilers(settings)
-    return Supervisor(settings, url, registry, reconcilers=reconcilers, engine=engine, sweep=sweep)
+    return Supervisor(settings, url, registry, reconcilers=reconcilers, lent=lent, sweep=sweep)
 
 
 async def run_worker(settings: Settings, url: str, *, sweep: bool = True) -> None:

@@ -15,8 +15,8 @@ from app.api.sqlstates import AWAY, BUSY, UNKNOWN, translate, translate_sent
 from app.config import Settings
 from app.database.connect import connect
 from app.database.deadline import BoundedAsyncConnection
-from app.database.engine import session_limits
 from app.database.pool import AllLentError, Pool
+from app.database.session_settings import session_limits
 from app.errors import OutcomeUnknown, Unavailable
 
 LEAST_SECONDS = 0.05

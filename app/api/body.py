@@ -4,14 +4,14 @@ Used by routers instead of FastAPI's own body parameters, which accept far more 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.types import Receive
 
-from app.api.problems import MOST_ERRORS
+from app.api.problem_models import MOST_ERRORS, pointer
 from app.api.strict_json import parse
 from app.errors import InvalidInput
 
@@ -50,12 +50,6 @@ def validate(model: type[Model], body: Body) -> Model:
         f"{count} value{'s do' if count > 1 else ' does'} not fit",
         detail={"errors": [_field_error(one) for one in found[:MOST_ERRORS]]},
     )
-
-
-def pointer(location: Sequence[str | int]) -> str:
-    """A JSON pointer (RFC 6901) to a place in the body."""
-    parts = (str(part)[:64].replace("~", "~0").replace("/", "~1") for part in location)
-    return "".join(f"/{part}" for part in parts)
 
 
 def _field_error(one: Any) -> dict[str, str]:

@@ -9,7 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
+from app.api.problem_models import Problem
+from app.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _QUEUE_ADDRESS: Final = "/api/v1/queue/"

@@ -12,13 +12,12 @@ import psycopg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, Field
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.sqlstates import translate
+from app.api.problem_models import MOST_ERRORS
+from app.api.sqlstates import alchemy_errors, translate
 from app.context import present
 from app.errors import (
     AppError,
@@ -34,7 +33,6 @@ from app.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-MOST_ERRORS: Final = 20
 
 _STATUS_BY_CODE: Final = {
     "malformed-json": 400,
@@ -64,31 +62,15 @@ _CLOSING: Final = (413, 431)
 _log = logging.getLogger(__name__)
 
 
-class FieldError(BaseModel):
-    """One thing that is wrong, and where: `pointer` is a JSON pointer into the body."""
-
-    pointer: str = Field(examples=["/end_time"])
-    detail: str = Field(examples=["is before start_time"])
-
-
-class Problem(BaseModel):
-    """A problem as RFC 9457 describes it. `type` is stable; `instance` names this request in the logs."""
-
-    type: str = Field(examples=["urn:tandem:problem:validation-failed"])
-    title: str = Field(examples=["Unprocessable Content"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=["1 value does not fit"])
-    instance: str = Field(examples=["urn:tandem:request:0199f2d0c0de7000a1b2c3d4e5f60718"])
-    errors: list[FieldError] | None = None
-
-
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem."""
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(psycopg.Error, _database_error)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
+    alchemy = alchemy_errors()  # every router is imported by now, so none brings it later
+    if alchemy is not None:
+        app.add_exception_handler(alchemy.SQLAlchemyError, _database_error)
 
 
 def status_of(error: AppError) -> int:

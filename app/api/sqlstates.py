@@ -3,11 +3,11 @@
 Messages of the server never reach a client: they may name tables, addresses or values.
 """
 
+import sys
+from types import ModuleType
 from typing import Final
 
 import psycopg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import AppError, Conflict, InvalidInput, OutcomeUnknown, Unavailable
 
@@ -50,7 +50,8 @@ def translate(error: BaseException) -> AppError | None:
     if isinstance(error, AppError):
         # What `connect` says names the server's address.
         return Unavailable(*AWAY) if error.code == AWAY[0] else error
-    if isinstance(error, PoolTimeout):
+    alchemy = alchemy_errors()
+    if alchemy is not None and isinstance(error, alchemy.TimeoutError):
         return Unavailable(*BUSY)
     driver = driver_error(error)
     if driver is None:
@@ -69,10 +70,16 @@ def translate_sent(error: BaseException) -> AppError | None:
     return translate(error)
 
 
+def alchemy_errors() -> ModuleType | None:
+    """SQLAlchemy's module of errors, if somebody has loaded it: in a process without it none of them is raised."""
+    return sys.modules.get("sqlalchemy.exc")
+
+
 def driver_error(error: BaseException) -> psycopg.Error | None:
     """The error of psycopg, also when SQLAlchemy wrapped it."""
-    if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error):
-        return error.orig
+    alchemy = alchemy_errors()
+    if alchemy is not None and isinstance(error, alchemy.DBAPIError):
+        error = error.orig
     return error if isinstance(error, psycopg.Error) else None
 
 
@@ -89,4 +96,9 @@ def _unstorable(error: psycopg.Error) -> AppError | None:
 
 
 def _is_disconnect(error: BaseException) -> bool:
-    return isinstance(error, SQLAlchemyError) and getattr(error, "connection_invalidated", False)
+    alchemy = alchemy_errors()
+    return (
+        alchemy is not None
+        and isinstance(error, alchemy.DBAPIError)
+        and bool(getattr(error, "connection_invalidated", False))
+    )

@@ -35,17 +35,17 @@ def act(action: "Callable[[BoundedAsyncConnection, Registry], Awaitable[Result]]
     async def with_registry(settings: Settings, url: str) -> Result:
         from app.applications import make_registry
         from app.database.connect import connect
-        from app.database.engine import make_engine, make_session_factory
+        from app.database.sessions import Sessions
 
-        engine = make_engine(url, name="cli", settings=settings.database)
+        sessions = Sessions(url, name="cli", settings=settings.database)
         try:
-            registry = make_registry(settings, make_session_factory(engine))
+            registry = make_registry(settings, sessions)
             async with await connect(
                 url, name="cli", settings=settings.database, call_timeout=LONG_CALL_SECONDS
             ) as connection:
                 return await action(connection, registry)
         finally:
-            await engine.dispose()
+            await sessions.dispose()
 
     return _run(with_registry)
 

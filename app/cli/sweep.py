@@ -110,7 +110,8 @@ def _steps(settings: Settings, url: str) -> Any:
 
     from app.applications import make_registry
     from app.database.connect import connect
-    from app.database.engine import idle_limit, make_engine, make_session_factory
+    from app.database.session_settings import idle_limit
+    from app.database.sessions import Sessions
     from workers.sweeper.sweeper import all_steps
     from workers.wiring import make_reconcilers
 
@@ -120,11 +121,11 @@ def _steps(settings: Settings, url: str) -> Any:
             limit = idle_limit(settings.database)
             return await connect(url, name="sweeper", settings=settings.database, session=limit)
 
-        engine = make_engine(url, name="sweeper", settings=settings.database)
+        sessions = Sessions(url, name="sweeper", settings=settings.database)
         try:
-            registry = make_registry(settings, make_session_factory(engine))
+            registry = make_registry(settings, sessions)
             yield all_steps(registry, make_reconcilers(settings), settings.sweeper), opener
         finally:
-            await engine.dispose()
+            await sessions.dispose()
 
     return opened()

@@ -43,6 +43,7 @@ class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = _Limits()
+        self.idle_since = monotonic()
 
     async def wait(
         self,
@@ -67,6 +68,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = _Limits()
+        self.idle_since = monotonic()
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Run one exchange with the server. Raises DeadlineExceeded when the limit ends first."""

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 from app.config import DatabaseSettings
 from app.database.connect import connect, connect_sync
 from app.database.deadline import BoundedAsyncConnection, BoundedConnection
+from app.database.session_settings import session_limits
 
 # The creator knows the address, SQLAlchemy only the dialect. hstore would cost a look-up per connection.
 DIALECT = "postgresql+psycopg://"
@@ -62,16 +63,6 @@ def make_sync_engine(
 def make_sync_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Synchronous sessions, objects readable after commit."""
     return sessionmaker(engine, expire_on_commit=False)
-
-
-def idle_limit(settings: DatabaseSettings) -> dict[str, str]:
-    """The session setting that ends a transaction whose process was stopped, or cut off, in its middle."""
-    return {"idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms)}
-
-
-def session_limits(settings: DatabaseSettings) -> dict[str, str]:
-    """That, and what ends a wait for somebody else's lock."""
-    return {"lock_timeout": str(settings.lock_timeout_ms), **idle_limit(settings)}
 
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from app.database.deadline import BoundedAsyncConnection
+from app.database.deadline import BoundedAsyncConnection, BoundedConnection
 
 Open = Callable[[], Awaitable[BoundedAsyncConnection]]
 
@@ -54,7 +54,7 @@ class Pool:
         """
         while self._idle:
             connection = self._idle.pop()
-            if _is_quiet(connection):
+            if is_quiet(connection):
                 return connection
             self._drop(connection)
         loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ class Pool:
             waiting.set_exception(TimeoutError())
 
 
-def _is_quiet(connection: BoundedAsyncConnection) -> bool:
+def is_quiet(connection: BoundedAsyncConnection | BoundedConnection) -> bool:
     """Whether nothing came while nobody asked: the server's farewell, or the end of the connection."""
     watched = select.poll()
     try:

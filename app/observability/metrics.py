@@ -1,9 +1,8 @@
-"""The metrics of a process put together, and the ways to scrape them: a route of the API, a small server of a worker.
+"""The metrics of a process put together, and the small server of a worker; the API's route is in scraping.py.
 
 One process is one target: nothing is shared between processes, Prometheus adds them up.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,7 @@ from typing import Any, Protocol
 import prometheus_client
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from starlette.requests import Request
-from starlette.responses import Response
 
 from app.config import Settings
 from app.errors import ConfigurationError
@@ -66,14 +62,6 @@ def open_metrics(settings: Settings, url: str) -> Iterator[CollectorRegistry]:
     finally:
         unbind()
         gauges.close()
-
-
-async def scrape(request: Request) -> Response:
-    """The API's /metrics."""
-    registry: CollectorRegistry = request.app.state.metrics
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    # In a thread, because the gauges ask the database.
-    return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
 
 
 class _Sized(Protocol):

@@ -8,9 +8,8 @@ import secrets
 import time
 from collections.abc import Mapping
 from hashlib import sha256
+from types import ModuleType
 from typing import Any, Final
-
-import httpx
 
 from app.errors import AppError, InvalidInput
 from app.outbound.addresses import resolve
@@ -75,30 +74,26 @@ async def post(
         "webhook-signature": sign(secret, message_id, timestamp, body),
     }
     address = f"[{target.address}]" if ":" in target.address else target.address
-    request = httpx.Request(
-        "POST",
-        f"{target.scheme}://{address}:{target.port}{target.path}",
-        content=body,
-        headers=headers,
-        # The connection goes to the address; the certificate must be the name's.
-        extensions={"sni_hostname": target.host, "timeout": httpx.Timeout(seconds).as_dict()},
-    )
-    return await _send(request, target.host, seconds)
-
-
-async def _send(request: httpx.Request, host: str, seconds: float) -> int:
+    url = f"{target.scheme}://{address}:{target.port}{target.path}"
+    exchange = await asyncio.to_thread(_load)
     try:
-        # httpx bounds each read: a head that drips would go on and on.
-        async with (
-            asyncio.timeout(seconds),
-            httpx.AsyncClient(trust_env=False, follow_redirects=False) as client,
-        ):
-            response = await client.send(request, stream=True)
-            await response.aclose()  # whatever it says: only the status counts, and a body may have no end
-    except (httpx.HTTPError, TimeoutError) as error:
-        message = f"{host} does not answer: {type(error).__name__}"
+        status = await exchange.exchange(
+            url, server_name=target.host, headers=headers, body=body, seconds=seconds
+        )
+    except exchange.NoAnswerError as error:
+        message = f"{target.host} does not answer: {error}"
         raise WebhookFailed("webhook-unreachable", message, error_class="network") from error
-    status = response.status_code
+    return _judge(status, target.host)
+
+
+def _load() -> ModuleType:
+    # layout: late-import - it brings httpx, which a worker that sends no webhooks does without
+    from app.outbound import exchange  # noqa: PLC0415
+
+    return exchange
+
+
+def _judge(status: int, host: str) -> int:
     if 200 <= status < 300:
         return status
     again = status >= 500 or status in (408, 425, 429)

@@ -14,17 +14,19 @@ from contextlib import (
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import AppError
 from app.queue import lease
 from app.queue.job import PAYLOAD_LIMIT_BYTES, ClaimedJob, encode_json, is_delivery
 from app.queue.kinds import Kind
 from app.queue.progress import Progress
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 Payload = TypeVar("Payload")
 OpenAsync = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]]
@@ -119,7 +121,16 @@ class Job(Generic[Payload]):
         return (monotonic() - self.started_at) * 1000.0
 
     @asynccontextmanager
-    async def transaction(self, session: AsyncSession | None = None) -> AsyncIterator[JobTransaction]:
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection of the worker's pool, in autocommit, for what does not end the job: reading, say.
+
+        Give it back (leave the block) before `transaction`. Raises AppError in threads and processes.
+        """
+        async with self._lent() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self, session: "AsyncSession | None" = None) -> AsyncIterator[JobTransaction]:
         """End the job and its effects in one transaction: exactly once, however often the job runs.
 
         The lease is proved first and the job is finished last; a stale try raises LeaseLost before any effect.
@@ -138,12 +149,8 @@ class Job(Generic[Payload]):
                 await session.flush()
                 await self._complete(connection, opened)
         else:
-            if self._open_async is None:
-                raise AppError(
-                    "no-connection", "this executor has no async connection: use transaction_sync()"
-                )
             async with (
-                self._open_async() as connection,
+                self._lent() as connection,
                 lease.job_transaction(connection, self.id, self.claimed.token),
             ):
                 opened = JobTransaction(connection)
@@ -184,6 +191,11 @@ class Job(Generic[Payload]):
             ttl=self.kind.result_ttl,
             delivery=is_delivery(self.claimed.queue),
         )
+
+    def _lent(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        if self._open_async is None:
+            raise AppError("no-connection", "this executor has no async connection: use transaction_sync()")
+        return self._open_async()
 
     def _ensure_open(self) -> None:
         if self.completed:

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from app.client.encoding import encode_json
@@ -47,7 +46,7 @@ class Keyring:
         nonce = secrets.token_bytes(NONCE_BYTES)
         if identity is not None:
             nonce = hmac.digest(key, b"nonce\0" + identity.encode() + b"\0" + plain, "sha256")[:NONCE_BYTES]
-        data = AESGCM(key).encrypt(nonce, plain, _bound(topic, key_id))
+        data = _cipher().encrypt(key, nonce, plain, _bound(topic, key_id))
         return {SEALED: {"v": 1, "key": key_id, "data": base64.b64encode(nonce + data).decode()}}
 
     def unseal(self, topic: str, body: Any) -> Any:
@@ -61,8 +60,8 @@ class Keyring:
             raise HandlerError(message, error_class="permanent", code="message-shredded")
         try:
             raw = base64.b64decode(str(body[SEALED].get("data")), validate=True)
-            plain = AESGCM(key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, key_id))
-        except (InvalidTag, ValueError):
+            plain = _cipher().decrypt(key, raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, key_id))
+        except ValueError:
             message = f"a message of topic {topic} does not fit its key: it was changed"
             raise HandlerError(message, error_class="permanent", code="message-forged") from None
         return json.loads(plain)
@@ -100,3 +99,10 @@ def load_keyring(file: Path | None, text: SecretStr | None = None) -> Keyring:
 def _bound(topic: str, key_id: str) -> bytes:
     """What a ciphertext belongs to: moved to another topic it is worth nothing."""
     return f"tandem topic {topic} key {key_id}".encode()
+
+
+def _cipher() -> ModuleType:
+    # layout: late-import - most processes never see a sealed payload
+    from app.queue import cipher  # noqa: PLC0415
+
+    return cipher

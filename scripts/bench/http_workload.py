@@ -50,7 +50,12 @@ class Load:
     @property
     def cpu_us(self) -> float:
         """CPU of the API process for one request."""
-        return self.cpu / max(1, self.requests + self.warm_up) * 1e6
+        return self.cpu / max(1, self.sent) * 1e6
+
+    @property
+    def sent(self) -> int:
+        """Accepted requests, those of the warm-up included."""
+        return self.requests + self.warm_up
 
 
 def w9(run: Run) -> None:
@@ -60,14 +65,14 @@ def w9(run: Run) -> None:
     """
     url, clients, seconds = run.programs.url, run.options.conns, run.options.seconds or 10.0
     ours, theirs = Load(), Load()
-    with _api(OURS, url) as (our_port, our_process), _api(THEIRS, url) as (their_port, their_process):
+    with serving(OURS, url) as (our_port, our_process), serving(THEIRS, url) as (their_port, their_process):
         for slice_ in range(SLICES):
             if slice_ == 0:
                 run.begin()
-            _load(ours, our_port, our_process, clients, seconds / SLICES, slice_)
+            load_slice(ours, our_port, our_process, clients, seconds / SLICES, slice_)
             if slice_ == 0:
                 _count_cost(run, ours)
-            _load(theirs, their_port, their_process, clients, seconds / SLICES, slice_)
+            load_slice(theirs, their_port, their_process, clients, seconds / SLICES, slice_)
         run.line.rss_mb = our_process.memory_info().rss / 1e6
     line = run.line
     line.n, line.jobs_s = ours.requests, ours.requests_s
@@ -101,7 +106,7 @@ def _count_cost(run: Run, ours: Load) -> None:
 
 
 @contextlib.contextmanager
-def _api(module: list[str], url: str) -> Iterator[tuple[int, psutil.Process]]:
+def serving(module: list[str], url: str) -> Iterator[tuple[int, psutil.Process]]:
     """One server process on a free port, up and answering."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -145,7 +150,10 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _load(to: Load, port: int, server: psutil.Process, clients: int, seconds: float, slice_: int) -> None:
+def load_slice(
+    to: Load, port: int, server: psutil.Process, clients: int, seconds: float, slice_: int
+) -> None:
+    """Let the clients send for some seconds; each `slice_` has others. Raises ProgramFailedError."""
     used = _cpu(server)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "scripts.bench.http_load", *map(str, (port, clients, seconds, slice_))],

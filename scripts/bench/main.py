@@ -90,9 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("workload", choices=[*JOBS, *TOPICS, *GROUPS])
     parser.add_argument("--peer", default="tandem", help=f"one of {', '.join(catalogue.names())}")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
-    parser.add_argument("--conns", type=int, default=1, help="connections of W1 and T1, clients of W9")
+    parser.add_argument("--conns", type=int, default=1, help="connections of W1, T1, conns; clients of W9")
     parser.add_argument(
-        "--jobs", type=int, help="how many jobs (W2, W3, W7, W8) or messages (T2 to T4; `topics`: T3)"
+        "--jobs",
+        type=int,
+        help="how many jobs (W2, W3, W7, W8, memory), requests (memory-api) or messages (T2 to T4; `topics`: T3)",
     )
     parser.add_argument("--seconds", type=float, help="how long (W1, W4 to W9, T1); W3, T2 to T4: at most")
     parser.add_argument("--rate", type=float, help="jobs per second of W6, messages of T1")

@@ -54,7 +54,7 @@ class Meter:
 
     def __init__(self, observer_url: str, postmaster: int) -> None:
         self._connection: psycopg.Connection[Any] = psycopg.connect(observer_url, autocommit=True)
-        self._postmaster = postmaster
+        self.postmaster = postmaster
 
     def read(self) -> Cost:
         """The counters now. Other sessions publish theirs within a second of becoming idle, or when they end."""
@@ -79,7 +79,7 @@ class Meter:
 
     def _cpu(self) -> float:
         """CPU seconds of the postmaster, its living children, and those it has buried."""
-        postmaster = psutil.Process(self._postmaster)
+        postmaster = psutil.Process(self.postmaster)
         times = postmaster.cpu_times()
         total: float = times.user + times.system + times.children_user + times.children_system
         for child in postmaster.children():

@@ -24,7 +24,13 @@ FORMS: dict[str, tuple[Options, ...]] = {
         Options(variant="queues"),
         Options(variant="kinds"),
     ),
+    "conns": (
+        Options(workers=8, conns=8),
+        Options(workers=8, conns=300),
+        Options(workers=64, conns=8),
+    ),
     "memory": (Options(),),
+    "memory-api": (Options(conns=10),),
     "L1": (Options(workers=8),),
     "L2": (Options(),),
     "L3": (Options(),),
@@ -74,7 +80,9 @@ QUICK: dict[str, dict[str, float]] = {
     "W8": {"seconds": 6},
     "W9": {"seconds": 5},
     "scale": {"jobs": 20_000},
+    "conns": {"seconds": 6},
     "memory": {"jobs": 100_000},
+    "memory-api": {"jobs": 10_000},
     "L1": {"jobs": 5_000},
     "L2": {"jobs": 20_000},
     "L3": {"jobs": 100_000, "seconds": 5},
@@ -88,7 +96,7 @@ TOPICS = ("T1", "T2", "T3", "T4")
 JOBS = tuple(name for name in FORMS if name not in TOPICS)
 # What a peer has no part in: the floor has no worker, brokers hold no snapshots, and the main job over HTTP is
 # Tandem's alone.
-OURS_ALONE = ("W6k", "W9", "scale", "memory", "T4", "L1", "L2", "L3", "L4")
+OURS_ALONE = ("W6k", "W9", "scale", "conns", "memory", "memory-api", "T4", "L1", "L2", "L3", "L4")
 ONLY: dict[str, tuple[str, ...]] = {"floor": ("W1", "W2")}
 
 

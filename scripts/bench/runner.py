@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scripts.bench import brokers, catalogue
+from scripts.bench.api_memory import memory_api
 from scripts.bench.broker_meter import RedisMeter
 from scripts.bench.brokers import BrokerMissingError
 from scripts.bench.catalogue import InterpreterMissingError, Peer
+from scripts.bench.connection_workload import conns
 from scripts.bench.http_workload import w9
 from scripts.bench.limit_workload import LIMIT_WORKLOADS
 from scripts.bench.meter import Meter
@@ -20,7 +22,7 @@ from scripts.bench.spending import BrokerSpending, ServerSpending
 from scripts.bench.topics import TOPIC_WORKLOADS, Spending, TopicRun
 from scripts.bench.workloads import WORKLOADS, Options, Run
 
-ALL = {**WORKLOADS, "W9": w9, **LIMIT_WORKLOADS}
+ALL = {**WORKLOADS, "W9": w9, "memory-api": memory_api, "conns": conns, **LIMIT_WORKLOADS}
 _numbers = itertools.count(1)
 
 

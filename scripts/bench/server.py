@@ -24,6 +24,7 @@ from app.database.account import can_reach, server_account
 OBSERVER = "observer"
 # What a server ships with, where the development server differs; then the performance page's own settings.
 SETTINGS = {
+    "max_connections": "1000",  # `conns` needs them; each is a slot in shared memory, used or not
     "wal_compression": "off",
     "random_page_cost": "4",
     "autovacuum_naptime": "1min",

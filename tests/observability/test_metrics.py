@@ -114,7 +114,7 @@ async def test_a_worker_serves_them_too_with_what_it_did(db_url: str) -> None:
     assert found["tandem_worker_slots"].samples[0].value == settings.worker.slots
     assert found["tandem_jobs_claimed"].samples[0].labels == {"queue": "conversations"}
     pools = {sample.labels["pool"] for sample in found["tandem_pool_connections_used"].samples}
-    assert pools == {"handlers", "handlers_sync"}
+    assert pools == {"handlers", "handlers_sync", "handlers_sessions"}
     with pytest.raises(URLError):
         fetch(address)  # the server went with its block
 

@@ -199,3 +199,14 @@ async def test_an_executor_without_that_kind_of_connection_says_so(rig: Rig) -> 
         rig.job(opened=False).transaction_sync(),
     ):
         pytest.fail("the block must not run")
+
+
+async def test_a_connection_that_was_only_lent_leaves_the_job_running(rig: Rig) -> None:
+    job = rig.job()
+    async with job.connection() as connection:
+        await connection.execute(INSERT)
+    assert not job.completed
+    assert rig.facts() == ("RUNNING", None, 1)
+    with pytest.raises(AppError, match=r"transaction_sync\(\)"):
+        async with rig.job(opened=False).connection():
+            pytest.fail("the block must not run")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.bench import catalogue, report
+from scripts.bench import catalogue, connection_workload, report
 from scripts.bench.broker_meter import RedisMeter
 from scripts.bench.brokers import Broker
 from scripts.bench.catalogue import Peer
@@ -177,3 +177,29 @@ def test_a_worker_that_loses_a_job_makes_the_run_void(server: Server, tmp_path: 
     forgetful: Peer = replace(tandem, finished=f"SELECT ({tandem.finished}) - 1")
     line = measure(server, forgetful, "W3", Options(jobs=200))
     assert line.void == "the database has 199 finished and 0 unfinished of 200"
+
+
+@pytest.mark.embedded
+def test_many_connections_and_a_herd_of_sleepers_are_measured(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_workload, "PROCESSES", 2)
+    line = measure(server, catalogue.load("tandem"), "conns", Options(workers=3, conns=20, seconds=1.0))
+    assert line.void is None
+    assert (line.workers, line.lost, line.doubled) == (3, 0, 0)
+    assert line.jobs_s
+    assert line.p50_ms
+    assert line.detail["connections"] >= 12 + 3 * 5
+    assert line.detail["server_mb_per_connection"] > 0
+    assert line.detail["herd_statements_per_job"] > 1
+    assert line.detail["server_cpu_us_per_job"] > 0
+
+
+@pytest.mark.embedded
+def test_the_memory_of_the_api_is_read_after_each_tenth(server: Server) -> None:
+    line = measure(server, catalogue.load("tandem"), "memory-api", Options(jobs=50))
+    assert line.void is None
+    assert line.n >= 50
+    assert len(line.detail["rss_mb_by_tenth"]) == 10
+    assert line.detail["rss_mb_by_tenth"][-1] == line.rss_mb
+    assert 0 < line.detail["rss_mb_at_rest"] <= line.rss_mb

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.applications import customer_workflows
 from app.config import CustomerSettings, NotificationSettings, Settings
@@ -17,7 +16,6 @@ from app.domains.customers.service import Caller, Submission, Submitted
 from app.domains.customers.workflows import Workflow
 from app.queue.kinds import Registry
 from app.queue.retry import CLASS_POLICIES, Retrying
-from tests.support.conversations import opened_sessions
 from tests.support.supervised import supervised
 from workers.supervisor import Supervisor
 from workers.sweeper.reconcile import Reconciler
@@ -70,30 +68,26 @@ async def working(
 ) -> AsyncIterator[Supervisor]:
     """A worker that runs customers' jobs and sends notifications, in this process."""
     settings = settings or make_settings()
-    async with opened_sessions(url) as sessions:
-        registry = registered(sessions, settings, workflows)
-        found = customer_workflows(settings)
-        repairs = jobs.reconcilers(settings, found)
-        reconcilers = [
-            Reconciler(name, repair, 0.1) for name, repair, _ in repairs if canaries or "canar" not in name
-        ]
-        queues = {"queues": {"customers": 1, "notifications": 1}}
-        async with supervised(
-            url, registry, sweep=sweep, reconcilers=reconcilers, **{**queues, **worker}
-        ) as supervisor:
-            yield supervisor
+    registry = registered(settings, workflows)
+    found = customer_workflows(settings)
+    repairs = jobs.reconcilers(settings, found)
+    reconcilers = [
+        Reconciler(name, repair, 0.1) for name, repair, _ in repairs if canaries or "canar" not in name
+    ]
+    queues = {"queues": {"customers": 1, "notifications": 1}}
+    async with supervised(
+        url, registry, sweep=sweep, reconcilers=reconcilers, **{**queues, **worker}
+    ) as supervisor:
+        yield supervisor
 
 
 def registered(
-    sessions: async_sessionmaker[AsyncSession],
     settings: Settings,
     workflows: Mapping[str, Workflow] | None = None,
 ) -> Registry:
     """A registry that knows the customers' kinds; what fails is tried again at once, as often as ever."""
     found, registry = Registry(), Registry()
-    jobs.register(
-        found, workflows=workflows or customer_workflows(settings), sessions=sessions, settings=settings
-    )
+    jobs.register(found, workflows=workflows or customer_workflows(settings), settings=settings)
     for kind in found:
         policies = dict(CLASS_POLICIES) if kind.retry.own is None else {"network": kind.retry.own}
         at_once = {

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import psycopg
 from pydantic import BaseModel
 
-from app.database.engine import make_engine, make_session_factory
 from app.domains.topics.consumers import Consumer, Received, add_consumers
 from app.queue.kinds import Change, Registry
 from app.queue.retry import Retrying, RetryPolicy
@@ -186,6 +185,5 @@ def make_registry(url: str) -> Registry:
     add("spin", payload=Step, executor="process", timeout=0.5, hard_timeout=1.0, retry=QUICK_RETRY)(spin)
     add("block", payload=Step)(block_the_loop)
     add("succeed")(succeed)
-    sessions = make_session_factory(make_engine(url, name="handlers"))
-    add_consumers(registry, [Consumer("ordered", "strict", follow(url), retry_delay_ms=30)], sessions)
+    add_consumers(registry, [Consumer("ordered", "strict", follow(url), retry_delay_ms=30)])
     return registry

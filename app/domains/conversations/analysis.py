@@ -5,7 +5,7 @@ from typing import Any
 
 from app.config import ConversationSettings
 from app.contracts import AnalyseConversation
-from app.domains.conversations.processing import Formula
+from app.domains.conversations.formula import Formula
 from app.domains.conversations.scoring import score_conversation
 
 

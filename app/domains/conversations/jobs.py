@@ -3,36 +3,74 @@
 The kind's name stands in the statements that enqueue it, too.
 """
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import events
-from app.config import Settings
+from app.config import ConversationSettings, Settings
 from app.database.deadline import BoundedAsyncConnection
+from app.database.sessions import OpenSession
 from app.domains.conversations import repository
 from app.domains.conversations.facts import ProcessingCrashed
 from app.domains.conversations.fallback import repair
-from app.domains.conversations.processing import ProcessConversation, Processor
+from app.domains.conversations.formula import Formula, ProcessConversation
 from app.queue.kinds import Change, Kind, Registry
 from app.queue.retry import Retrying, RetryPolicy
+from app.queue.running import Job
+
+if TYPE_CHECKING:
+    from app.domains.conversations.processing import Processor
 
 KIND: Final = "process_conversation_event"
 QUEUE: Final = "conversations"
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 
 
-def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
+class Processing:
+    """The handler, whose module is imported when the worker has started, or by the first conversation."""
+
+    def __init__(self, sessions: OpenSession, settings: ConversationSettings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._processor: Processor | None = None
+        self._loading = threading.Lock()
+        Formula.of(settings)  # what makes no sense is said at the start
+
+    def load(self) -> "Processor":
+        """The real one. Takes a quarter of a second the first time: call it in a thread."""
+        # layout: late-import - it brings SQLAlchemy, which a worker of other queues does without
+        from app.domains.conversations.processing import Processor  # noqa: PLC0415
+
+        with self._loading:
+            made = self._processor
+            if made is None:
+                self._sessions()  # opens nothing, but makes the engine
+                made = self._processor = Processor(self._sessions, self._settings)
+            return made
+
+    async def handle(self, job: Job[ProcessConversation]) -> None:
+        """Process one conversation."""
+        processor = self._processor
+        if processor is None:
+            processor = await asyncio.to_thread(self.load)
+        await processor.handle(job)
+
+
+def register(registry: Registry, *, sessions: OpenSession, settings: Settings) -> None:
     """Add the kind to a worker's registry. Raises ConfigurationError for weights that make no sense."""
     own = settings.conversations
     delays = own.retry_delays_seconds
+    processing = Processing(sessions, own)
+    registry.prepare(QUEUE, processing.load)
     registry.add(
         Kind(
             name=KIND,
-            handler=Processor(sessions, own).handle,
+            handler=processing.handle,
             payload=ProcessConversation,
             timeout=own.soft_limit_seconds,
             hard_timeout=own.hard_limit_seconds,

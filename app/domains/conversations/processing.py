@@ -8,7 +8,6 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -16,28 +15,27 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 import psycopg
-from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
 from app.api.sqlstates import driver_error
 from app.config import ConversationSettings
 from app.context import bind
-from app.domains.conversations import repository
+from app.database.sessions import OpenSession
+from app.domains.conversations import processing_store
 from app.domains.conversations.errors import event_missing
 from app.domains.conversations.facts import ProcessingStarted
-from app.domains.conversations.friendship import FriendshipStatus, FriendshipThresholds, add_conversation
-from app.domains.conversations.repository import EventToProcess
-from app.domains.conversations.scoring import ConversationScore, ScoringWeights, score_conversation
+from app.domains.conversations.formula import Formula, ProcessConversation
+from app.domains.conversations.friendship import FriendshipStatus, add_conversation
+from app.domains.conversations.processing_store import EventToProcess
+from app.domains.conversations.scoring import ConversationScore, score_conversation
 from app.domains.conversations.selection import (
     AgentMapping,
     AgentPrompting,
-    SelectionRules,
     choose_candidates,
 )
 from app.domains.conversations.topic_metrics import topics_as_json
-from app.errors import ConfigurationError
 from app.queue.running import Job
 
 LARGE_LOG: Final = 16 * 1024
@@ -50,37 +48,7 @@ PASSING: Final = (
 PATIENCE: Final = (0.05, 0.2)
 """At most so many seconds before the transaction is tried again."""
 CARRIED: Final = ("request_id", "conversation_id")
-Sessions = async_sessionmaker[AsyncSession]
 _log = logging.getLogger(__name__)
-
-
-class ProcessConversation(BaseModel):
-    """The job's payload."""
-
-    event_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """Every number that can be configured."""
-
-    weights: ScoringWeights
-    thresholds: FriendshipThresholds
-    rules: SelectionRules
-
-    @classmethod
-    def of(cls, settings: ConversationSettings) -> "Formula":
-        """The defaults with what the settings change. Raises ConfigurationError."""
-        try:
-            return cls(
-                ScoringWeights.model_validate(settings.scoring),
-                FriendshipThresholds.model_validate(settings.thresholds),
-                SelectionRules.model_validate(settings.selection),
-            )
-        except ValidationError as error:
-            raise ConfigurationError(
-                "invalid-settings", f"the scoring settings do not fit: {error}"
-            ) from None
 
 
 class Agents(NamedTuple):
@@ -102,7 +70,7 @@ class Scored(NamedTuple):
 class Processor:
     """The handler of `process_conversation_event`; one per worker process."""
 
-    def __init__(self, sessions: Sessions, settings: ConversationSettings) -> None:
+    def __init__(self, sessions: OpenSession, settings: ConversationSettings) -> None:
         self._sessions = sessions
         self._settings = settings
         self._formula = Formula.of(settings)
@@ -125,7 +93,7 @@ class Processor:
     async def _compute(self, event_id: UUID) -> Scored | None:
         """The event with its score; None when it is processed. Raises HandlerError when it is gone."""
         async with self._sessions() as session:
-            event = await repository.read_event(session, event_id)
+            event = await processing_store.read_event(session, event_id)
             agents = await self._read_agents(session)
         if event is None:
             raise event_missing(event_id)
@@ -177,7 +145,7 @@ class Processor:
     ) -> dict[str, Any]:
         """Add the score to the user's friendship, choose the next agents, mark the event."""
         event, score, agents = scored.event, scored.score, scored.agents
-        before, recent = await repository.lock_friendship(session, event.user_id)
+        before, recent = await processing_store.lock_friendship(session, event.user_id)
         after = add_conversation(before, score, self._formula.thresholds)
         recent = with_recent(recent, event, scored.event_id, most=len(self._formula.rules.recent))
         chosen = choose_candidates(
@@ -188,7 +156,7 @@ class Processor:
             recent_agents=[str(one["agent"]) for one in recent],
             rules=self._formula.rules,
         )
-        added = await repository.record_outcome(
+        added = await processing_store.record_outcome(
             session,
             {
                 "event_id": scored.event_id,
@@ -213,7 +181,7 @@ class Processor:
         """The agents' tables, read again when they are older than the settings allow."""
         agents, now = self._agents, monotonic()
         if agents is None or now - self._agents_read_at >= self._settings.agents_fresh_seconds:
-            mapping, prompting = await repository.read_agents(session)
+            mapping, prompting = await processing_store.read_agents(session)
             agents = Agents(mapping, {agent.agent_id: agent for agent in prompting})
             self._agents, self._agents_read_at = agents, now
         return agents

@@ -1,24 +1,16 @@
 """The statements of this application: which rows are read and written. Decides nothing.
 
-Hot ones are files in sql/queries/conversations, sent by psycopg; the rest is SQLAlchemy on models.py.
+Files in sql/queries/conversations, sent by psycopg; what processing reads and writes is in processing_store.py.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.client.statements import array_text
-from app.domains.conversations.friendship import FriendshipLevel, FriendshipStatus
-from app.domains.conversations.models import AgentLevelRow, AgentRow, FriendshipRow
-from app.domains.conversations.selection import AgentMapping, AgentPrompting, BotType
-from app.domains.conversations.topic_metrics import topics_from_json
 from app.queue.store import statement
 
 
@@ -30,19 +22,6 @@ class Written(NamedTuple):
     status: str
     created: bool
     same_body: bool
-
-
-class EventToProcess(NamedTuple):
-    """What the handler needs of an event; `log` is JSON text."""
-
-    conversation_id: str
-    user_id: str
-    bot_type: str
-    bot_id: str
-    start_time: datetime
-    end_time: datetime
-    status: str
-    log: str
 
 
 class Repaired(NamedTuple):
@@ -111,76 +90,6 @@ async def find_candidates(connection: psycopg.AsyncConnection[Any], user_id: str
     cursor = connection.cursor(row_factory=dict_row)
     await cursor.execute(_sql("find_candidates"), {"user_id": user_id})
     return await cursor.fetchone()
-
-
-# --- what the worker does ------------------------------------------------------------------------------------
-
-
-async def read_event(session: AsyncSession, event_id: UUID) -> EventToProcess | None:
-    """The event, outside any transaction."""
-    connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-    result = await connection.exec_driver_sql(_sql("read_event").decode(), {"event_id": event_id})
-    row = result.first()
-    if row is None:
-        return None
-    event = EventToProcess._make(row)
-    return event._replace(
-        start_time=event.start_time.astimezone(UTC), end_time=event.end_time.astimezone(UTC)
-    )
-
-
-async def read_agents(session: AsyncSession) -> tuple[list[AgentMapping], list[AgentPrompting]]:
-    """Both tables of agents."""
-    levels = await session.scalars(select(AgentLevelRow))
-    agents = await session.scalars(select(AgentRow))
-    return (
-        [
-            AgentMapping(FriendshipLevel(row.friendship_level), row.agent_id, row.weight, row.enabled)
-            for row in levels
-        ],
-        [
-            AgentPrompting(
-                row.agent_id,
-                row.agent_name,
-                BotType(row.bot_type),
-                tuple(row.topics),
-                row.prompt_en,
-                row.prompt_vi,
-                row.enabled,
-            )
-            for row in agents
-        ],
-    )
-
-
-async def lock_friendship(
-    session: AsyncSession, user_id: str
-) -> tuple[FriendshipStatus, list[dict[str, Any]]]:
-    """The user's friendship, locked until the transaction ends, with the agents talked to last; made if need be."""
-    find = select(FriendshipRow).where(FriendshipRow.user_id == user_id).with_for_update()
-    row = (await session.scalars(find)).one_or_none()
-    if row is None:
-        # Whoever makes the row first, everybody finds it: a later statement sees what the insert waited for.
-        clock = func.tandem.clock()
-        made = insert(FriendshipRow).values(user_id=user_id, created_at=clock, updated_at=clock)
-        await session.execute(made.on_conflict_do_nothing())
-        row = (await session.scalars(find)).one()
-    status = FriendshipStatus(
-        user_id=row.user_id,
-        score=row.friendship_score,
-        level=FriendshipLevel(row.friendship_level),
-        conversations=row.conversations,
-        topic_metrics=topics_from_json(row.topic_metrics),
-    )
-    session.expunge(row)  # the statement that follows writes it, not the session
-    return status, row.recent_agents
-
-
-async def record_outcome(session: AsyncSession, values: Mapping[str, Any]) -> bool:
-    """Write event, friendship and candidates; False when the event was processed already, and nothing is written."""
-    connection = await session.connection()
-    result = await connection.exec_driver_sql(_sql("record_outcome").decode(), dict(values))
-    return bool(result.one()[0])
 
 
 # --- what the queue and the sweeper do, on connections of psycopg ----------------------------------------------

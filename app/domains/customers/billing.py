@@ -4,10 +4,9 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.domains.customers import repository
 from app.domains.customers.errors import unknown_customer
@@ -16,6 +15,9 @@ from app.domains.customers.models import Customer, PriceList
 from app.domains.customers.pricing import Line, Use, price_uses, total_of
 from app.domains.customers.schemas import Invoice, InvoiceLine
 from app.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 GRACE_SECONDS: Final = 3600.0
 """A month is invoiced this long after its end: by then no transaction can still be adding to it."""
@@ -132,5 +134,8 @@ def render_invoice(invoice: Invoice, language: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # layout: late-import - workers import this module and render no invoices
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
     return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)

@@ -18,7 +18,7 @@ from app.domains.customers.facts import TryEnded, WorkflowStarted
 from app.domains.customers.health import QUEUE
 from app.domains.customers.priority import Factors
 from app.domains.customers.recalculation import recalculate
-from app.domains.customers.sending import Notify, Sender, Sessions
+from app.domains.customers.sending import Notify, Sender
 from app.domains.customers.workflows import PREFIX, Order, Workflow
 from app.queue.kinds import Change, Kind, Registry
 from app.queue.retry import Retrying, RetryPolicy
@@ -93,9 +93,7 @@ class Runner:
             )
 
 
-def register(
-    registry: Registry, *, workflows: Mapping[str, Workflow], sessions: Sessions, settings: Settings
-) -> None:
+def register(registry: Registry, *, workflows: Mapping[str, Workflow], settings: Settings) -> None:
     """Add the kinds to a worker's registry, and the formula of their priorities."""
     factors = Factors(**settings.customers.priority)  # type: ignore[arg-type]
     registry.priority(
@@ -119,7 +117,7 @@ def register(
     registry.add(
         Kind(
             name=notices.KIND,
-            handler=Sender(sessions, settings).handle,
+            handler=Sender(settings).handle,
             payload=Notify,
             timeout=60.0,
             retry=Retrying(own=RetryPolicy(8, delays=SENDING_DELAYS, longest=10800.0)),

@@ -1,21 +1,17 @@
 """Sends one notification by its customer's channel; a failure is classified, and the queue tries again."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.config import Settings
 from app.domains.customers import hooks, repository
 from app.domains.customers.messages import subject
-from app.domains.customers.repository import Connection
 from app.outbound.mail import send_mail
 from app.outbound.webhook import post
 from app.queue.retry import HandlerError
 from app.queue.running import Job
-
-Sessions = async_sessionmaker[AsyncSession]
 
 
 class Notify(BaseModel):
@@ -27,26 +23,19 @@ class Notify(BaseModel):
 class Sender:
     """The handler. Sending happens outside any transaction; a repeat carries the same id, so receivers can tell."""
 
-    def __init__(self, sessions: Sessions, settings: Settings) -> None:
-        self._sessions = sessions
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings.notifications
         self._ring = hooks.keyring(settings)
 
     async def handle(self, job: Job[Notify]) -> None:
         """Send, then mark as sent in the job's transaction."""
         notification_id = job.payload.notification_id
-        found = await self._read(notification_id)
+        async with job.connection() as connection:
+            found = await repository.read_notification(connection, notification_id)
         if found is not None and found["sent_at"] is None:
             await self._send(found)
         async with job.transaction() as transaction:
             await repository.mark_notification(transaction.connection, notification_id, sent=True)
-
-    async def _read(self, notification_id: UUID) -> dict[str, Any] | None:
-        async with self._sessions() as session:
-            raw = await (await session.connection()).get_raw_connection()
-            return await repository.read_notification(
-                cast(Connection, raw.driver_connection), notification_id
-            )
 
     async def _send(self, found: dict[str, Any]) -> None:
         line = subject(found["topic"], found["language"], found["facts"])

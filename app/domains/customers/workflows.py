@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import psycopg
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.api.body import pointer
+from app.api.problem_models import pointer
 from app.contracts import AnalyseConversation
 from app.domains.customers.errors import unknown_workflow
 from app.domains.customers.keywords import as_json, extract_keywords

@@ -6,12 +6,16 @@ What workers did with deliveries, and publishes through a program's own connecti
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from psycopg import errors
 
 from app.domains.topics import repository
-from app.domains.topics.chain import START, Head, Heads, Signer, next_hash
+from app.domains.topics.chain import START, Head, Heads, next_hash
 from app.domains.topics.repository import Connection
+
+if TYPE_CHECKING:
+    from app.domains.topics.signing import Signer
 
 PAGE = 1_000
 ENDS_AT_ONCE = 2_000
@@ -38,6 +42,9 @@ class Verdict:
 
 async def seal(connection: Connection, folder: Path) -> int:
     """Chain what has been settled since the last batch, sign its end, and export it; answers how many entries."""
+    # layout: late-import - it brings `cryptography`, and only the leader of the sweep signs
+    from app.domains.topics.signing import Signer  # noqa: PLC0415
+
     signer, heads = Signer(folder), Heads(folder)
     sealed, more = 0, True
     while more:
@@ -48,7 +55,7 @@ async def seal(connection: Connection, folder: Path) -> int:
     return sealed
 
 
-async def _seal_batch(connection: Connection, signer: Signer) -> tuple[int, bool]:
+async def _seal_batch(connection: Connection, signer: "Signer") -> tuple[int, bool]:
     """(entries sealed, whether more can be sealed behind them)."""
     try:
         async with connection.transaction():

@@ -13,7 +13,6 @@ from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.context import enter, present
 from app.domains.topics import repository
@@ -26,7 +25,6 @@ from app.queue.running import Job
 from app.queue.sealing import Keyring
 
 Body = TypeVar("Body")
-Sessions = async_sessionmaker[AsyncSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +103,13 @@ def queue_name(topic: str, group: str) -> str:
     return f"{plain[:50]}.{md5(f'{topic}..{group}'.encode(), usedforsecurity=False).hexdigest()[:12]}"
 
 
-def add_consumers(
-    registry: Registry, consumers: list[Consumer], sessions: Sessions, ring: Keyring | None = None
-) -> None:
+def add_consumers(registry: Registry, consumers: list[Consumer], ring: Keyring | None = None) -> None:
     """Register consumers as kinds; `ring` opens what is encrypted. A worker serves their queues by itself."""
     for one in consumers:
         registry.add(
             Kind(
                 name=one.queue,
-                handler=_handling(one, sessions, ring or Keyring()),
+                handler=_handling(one, ring or Keyring()),
                 payload=Envelope,
                 timeout=one.timeout,
                 concurrency=one.concurrency,
@@ -122,14 +118,12 @@ def add_consumers(
         )
 
 
-def _handling(
-    consumer: Consumer, sessions: Sessions, ring: Keyring
-) -> Callable[[Job[Envelope]], Awaitable[Any]]:
+def _handling(consumer: Consumer, ring: Keyring) -> Callable[[Job[Envelope]], Awaitable[Any]]:
     async def handle(job: Job[Envelope]) -> Any:
         envelope = job.payload
         body = envelope.payload
         if not _carries_body(job):
-            body = await _read_body(sessions, envelope)
+            body = await _read_body(job)
         body = ring.unseal(envelope.topic, body)
         typed = consumer.adapter.validate_python(body) if consumer.message is not dict else body
         carried = {name: value for name, value in envelope.headers.items() if isinstance(value, str)}
@@ -144,12 +138,10 @@ def _carries_body(job: Job[Envelope]) -> bool:
     return job.payload.payload is not None or "payload" in json.loads(job.claimed.raw_payload)
 
 
-async def _read_body(sessions: Sessions, envelope: Envelope) -> Any:
-    async with sessions() as session:
-        connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None  # noqa: S101 - our own engine
-        found = await repository.read_bodies(driver, envelope.topic, [envelope.position])
+async def _read_body(job: Job[Envelope]) -> Any:
+    envelope = job.payload
+    async with job.connection() as connection:
+        found = await repository.read_bodies(connection, envelope.topic, [envelope.position])
     if envelope.position not in found:
         raise message_dropped(envelope.position)
     return json.loads(found[envelope.position])

@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-
 from app.config import Settings
 from app.database.deadline import BoundedAsyncConnection
+from app.database.sessions import OpenSession
 from app.domains.topics import audit, example, upkeep
 from app.domains.topics.consumers import add_consumers
 from app.queue.kinds import Registry
@@ -14,11 +13,11 @@ from app.queue.sealing import load_keyring
 Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 
 
-def register(registry: Registry, *, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
+def register(registry: Registry, *, sessions: OpenSession, settings: Settings) -> None:
     """Add the example's consumers, if it is on. Own ones come through `add_consumers` in an own registry."""
     if settings.topics.example:
         made = example.consumers(settings.topics, settings.notifications)
-        add_consumers(registry, made, sessions, load_keyring(settings.topics.key_file, settings.topics.keys))
+        add_consumers(registry, made, load_keyring(settings.topics.key_file, settings.topics.keys))
 
 
 def reconcilers(settings: Settings) -> list[tuple[str, Repair, float]]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.api.problems import Problem
+from app.api.problem_models import Problem
 
 NAME = r"^[a-z][a-z0-9_.-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]

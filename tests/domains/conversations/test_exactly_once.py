@@ -16,7 +16,7 @@ import pytest
 from app.config import CHECKOUT, DatabaseSettings
 from app.database.connect import connect
 from app.database.engine import make_engine, make_session_factory
-from app.domains.conversations import repository
+from app.domains.conversations import processing_store
 from app.domains.conversations.jobs import KIND, QUEUE
 from app.queue.lease import LeaseLost
 from app.queue.running import Job
@@ -73,7 +73,7 @@ async def test_a_stale_try_writes_nothing_before_and_after_the_new_one(db_url: s
 async def test_a_try_that_dies_before_its_commit_leaves_nothing(
     db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = repository.record_outcome
+    record = processing_store.record_outcome
 
     async def record_and_die(session: Any, values: Any) -> bool:
         await record(session, values)
@@ -84,7 +84,7 @@ async def test_a_try_that_dies_before_its_commit_leaves_nothing(
         await end(client)
         claimed = await claim_one(db_url)
         with monkeypatch.context() as patch:
-            patch.setattr(repository, "record_outcome", record_and_die)
+            patch.setattr(processing_store, "record_outcome", record_and_die)
             with pytest.raises(ConnectionResetError):
                 await handle(registry, claimed)
         assert event(db_url).status == "PROCESSING"
@@ -122,7 +122,7 @@ async def test_a_lost_answer_to_the_commit_does_not_count_twice(
 async def test_a_lock_that_comes_too_late_or_a_deadlock_does_not_cost_a_try(
     db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = repository.lock_friendship
+    lock = processing_store.lock_friendship
     passing: list[Exception] = [psycopg.errors.LockNotAvailable(), psycopg.errors.DeadlockDetected()]
 
     async def lock_at_last(session: Any, user_id: str) -> Any:
@@ -130,7 +130,7 @@ async def test_a_lock_that_comes_too_late_or_a_deadlock_does_not_cost_a_try(
             raise passing.pop()
         return await lock(session, user_id)
 
-    monkeypatch.setattr(repository, "lock_friendship", lock_at_last)
+    monkeypatch.setattr(processing_store, "lock_friendship", lock_at_last)
     async with opened_sessions(db_url) as sessions, serving(db_url) as client:
         registry = registered(sessions)
         await end(client)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.context import present
-from app.domains.conversations import repository
+from app.domains.conversations import processing_store
 from app.domains.conversations.friendship import FriendshipStatus, add_conversation
 from app.domains.conversations.scoring import score_conversation
 from tests.support.conversations import (
@@ -237,13 +237,13 @@ async def test_the_callers_request_id_is_bound_where_the_job_runs(
     db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Any]] = []
-    lock = repository.lock_friendship
+    lock = processing_store.lock_friendship
 
     async def look(session: Any, user_id: str) -> Any:
         seen.append(dict(present()))
         return await lock(session, user_id)
 
-    monkeypatch.setattr(repository, "lock_friendship", look)
+    monkeypatch.setattr(processing_store, "lock_friendship", look)
     async with opened_sessions(db_url) as sessions, serving(db_url) as client:
         answer = (await client.post(END, json=body(), headers={"X-Request-ID": "call-7"})).json()
         await handle(registered(sessions), await claim_one(db_url))

@@ -14,7 +14,7 @@ from app.domains.customers.workflows import Order, Workflow
 from app.queue import admin
 from app.queue.retry import HandlerError
 from tests.support.admission import admit
-from tests.support.conversations import opened_sessions, read, write
+from tests.support.conversations import read, write
 from tests.support.customers import make_settings, registered, submit, working
 from tests.support.jobs import outcome
 from tests.support.waiting import eventually_async
@@ -68,8 +68,8 @@ async def test_a_dead_job_is_followed_told_and_metered_again_after_a_redrive(db_
     async with working(db_url, workflows=moody.workflows(), sweep=True):
         await reach(db_url, job, "DEAD")
         assert read(db_url, "SELECT outcome, error_class FROM customer_jobs") == [("DEAD", "permanent")]
-        async with opened_sessions(db_url) as sessions, await connect(db_url, name="test") as connection:
-            registry = registered(sessions, make_settings(), moody.workflows())
+        async with await connect(db_url, name="test") as connection:
+            registry = registered(make_settings(), moody.workflows())
             await admin.redrive_job(connection, registry, job)
         await reach(db_url, job, "SUCCEEDED")
     uses = [tuple(row) for row in read(db_url, USES, job)]
@@ -93,8 +93,8 @@ async def test_a_crash_found_by_the_sweeper_is_metered_like_a_failure(db_url: st
 
 async def test_a_cancelled_job_is_closed_and_keeps_its_line(db_url: str) -> None:
     job = (await submit(db_url, "ann", "pro")).accepted.job_id
-    async with opened_sessions(db_url) as sessions, await connect(db_url, name="test") as connection:
-        registry = registered(sessions, make_settings())
+    async with await connect(db_url, name="test") as connection:
+        registry = registered(make_settings())
         answer = await service.cancel_job(connection, registry, "ann", "text-keywords", job)
     assert answer == "CANCELLED"
     assert read(db_url, "SELECT outcome FROM customer_jobs") == [("CANCELLED",)]

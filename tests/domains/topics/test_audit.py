@@ -10,7 +10,8 @@ import pytest
 from app.database.connect import connect
 from app.database.deadline import BoundedAsyncConnection
 from app.domains.topics import audit, repository
-from app.domains.topics.chain import Heads, Signer
+from app.domains.topics.chain import Heads
+from app.domains.topics.signing import Signer
 from tests.support import topics
 from tests.support.waiting import eventually_async
 

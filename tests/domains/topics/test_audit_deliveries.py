@@ -22,7 +22,6 @@ from app.queue.outcomes import Snooze
 from app.queue.retry import Retrying, RetryPolicy
 from app.queue.store import Finish, Lane, Store, statement
 from tests.support import topics
-from tests.support.conversations import opened_sessions
 from tests.support.supervised import supervised
 from tests.support.topics import GROUP, TOPIC
 from tests.support.waiting import eventually_async
@@ -46,13 +45,12 @@ async def connection(db_url: str) -> AsyncIterator[BoundedAsyncConnection]:
 async def consumed(url: str, *consumers: Consumer, ended: int, **options: Any) -> AsyncIterator[None]:
     """A worker handles these groups; the block ends when so many deliveries have ended for good, and the worker too."""
     query = "SELECT count(*) AS n FROM tandem.done AS d JOIN tandem.job AS j ON j.id = d.job_id WHERE j.queue = %s"
-    async with opened_sessions(url) as sessions:
-        registry = Registry()
-        add_consumers(registry, list(consumers), sessions)
-        queues = {one.queue: 1 for one in consumers}
-        async with supervised(url, registry, sweep=True, queues=queues, **options):
-            yield
-            await eventually_async(lambda: topics.rows(url, query, QUEUE)[0].n == ended)
+    registry = Registry()
+    add_consumers(registry, list(consumers))
+    queues = {one.queue: 1 for one in consumers}
+    async with supervised(url, registry, sweep=True, queues=queues, **options):
+        yield
+        await eventually_async(lambda: topics.rows(url, query, QUEUE)[0].n == ended)
 
 
 async def told(
@@ -174,11 +172,10 @@ async def test_what_a_handler_snoozes_or_its_worker_leaves_is_told_and_what_none
         calls.append(received.job.attempt)
         return Snooze(0.01) if len(calls) == 1 else await asyncio.Event().wait()
 
-    async with opened_sessions(db_url) as sessions:
-        registry = Registry()
-        add_consumers(registry, [Consumer(TOPIC, GROUP, handle)], sessions)
-        async with supervised(db_url, registry, sweep=True, queues={QUEUE: 1}, drain_seconds=0.01):
-            await eventually_async(lambda: len(calls) == 2)
+    registry = Registry()
+    add_consumers(registry, [Consumer(TOPIC, GROUP, handle)])
+    async with supervised(db_url, registry, sweep=True, queues={QUEUE: 1}, drain_seconds=0.01):
+        await eventually_async(lambda: len(calls) == 2)
     assert calls == [1, 1], "the attempt is refunded"
 
     async def all_told() -> bool:

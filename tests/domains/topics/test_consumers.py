@@ -15,7 +15,6 @@ from app.domains.topics.consumers import Consumer, Received, add_consumers, queu
 from app.domains.topics.upkeep import fill
 from app.queue.kinds import Registry
 from tests.support import topics
-from tests.support.conversations import opened_sessions
 from tests.support.supervised import supervised
 from tests.support.topics import GROUP, TOPIC
 from tests.support.waiting import eventually_async
@@ -34,13 +33,12 @@ class Event(BaseModel):
 @asynccontextmanager
 async def consuming(url: str, *consumers: Consumer) -> AsyncIterator[Supervisor]:
     """A worker that handles these groups, with its sweeper."""
-    async with opened_sessions(url) as sessions:
-        registry = Registry()
-        add_consumers(registry, list(consumers), sessions)
-        queues = {one.queue: 1 for one in consumers}
-        steps = [Reconciler("topic-fills", fill, 0.1)]
-        async with supervised(url, registry, sweep=True, queues=queues, reconcilers=steps) as supervisor:
-            yield supervisor
+    registry = Registry()
+    add_consumers(registry, list(consumers))
+    queues = {one.queue: 1 for one in consumers}
+    steps = [Reconciler("topic-fills", fill, 0.1)]
+    async with supervised(url, registry, sweep=True, queues=queues, reconcilers=steps) as supervisor:
+        yield supervisor
 
 
 async def test_every_group_gets_every_message_typed_with_its_trace(db_url: str) -> None:

@@ -17,7 +17,6 @@ from app.domains.topics import example
 from app.domains.topics.consumers import add_consumers
 from app.queue.kinds import Registry
 from tests.support import topics
-from tests.support.conversations import opened_sessions
 from tests.support.supervised import supervised
 from tests.support.waiting import eventually_async
 
@@ -69,17 +68,16 @@ async def test_an_event_goes_through_four_topics(db_url: str, tmp_path: Path, ma
     bodies = [*frames, {"camera": "gate-2", "kind": "error"}, {"camera": "gate-3", "frame": "unreadable"}]
     sms = {"channel": "sms", "to": "+84", "subject": "nobody has set a gateway"}
     try:
-        async with opened_sessions(db_url) as sessions:
-            registry = Registry()
-            made = example.consumers(settings, outbound)
-            add_consumers(registry, made, sessions)
-            async with supervised(db_url, registry, queues={one.queue: 1 for one in made}):
-                with psycopg.connect(db_url) as connection:
-                    publish_many(connection, example.CAMERAS, [Message(body) for body in bodies])
-                    publish_many(connection, example.NOTIFICATIONS, [Message(sms)])
-                # 42 events to three groups, 40 results to two, mails, the SMS, and an audit log.
-                jobs = 42 * 3 + 40 * 2 + len(crowds) + 1 + 1 + 1
-                await eventually_async(lambda: undone(db_url).done == jobs, timeout=30)
+        registry = Registry()
+        made = example.consumers(settings, outbound)
+        add_consumers(registry, made)
+        async with supervised(db_url, registry, queues={one.queue: 1 for one in made}):
+            with psycopg.connect(db_url) as connection:
+                publish_many(connection, example.CAMERAS, [Message(body) for body in bodies])
+                publish_many(connection, example.NOTIFICATIONS, [Message(sms)])
+            # 42 events to three groups, 40 results to two, mails, the SMS, and an audit log.
+            jobs = 42 * 3 + 40 * 2 + len(crowds) + 1 + 1 + 1
+            await eventually_async(lambda: undone(db_url).done == jobs, timeout=30)
     finally:
         await asyncio.to_thread(server.stop)
     assert undone(db_url).dead == 2  # the frame that nobody can read, and the SMS

@@ -116,10 +116,24 @@ async def produce(url: str, spec: dict[str, Any]) -> None:
         await asyncio.to_thread(recorder.produce_in_threads, spec, [one.single for one in clients])
         return
 
+    if spec["mode"] == "hold":
+        await hold(url, spec)
+        return
+
     async def open_client() -> Client:
         return Client(await psycopg.AsyncConnection.connect(url, autocommit=True), spec)
 
     await recorder.produce(spec, open_client)
+
+
+async def hold(url: str, spec: dict[str, Any]) -> None:
+    """Connections of a pool that have enqueued, so that their server processes have grown, and idle now."""
+    held = [await psycopg.AsyncConnection.connect(url, autocommit=True) for _ in range(spec["conns"])]
+    for connection in held:
+        async with connection.transaction(force_rollback=True):
+            await enqueue_async(connection, NewJob(KIND, {"n": 0, "t": 0.0}))
+    recorder.say(began=time.time())
+    await asyncio.sleep(spec["seconds"])
 
 
 class Journal:
@@ -136,7 +150,7 @@ class Journal:
 
 
 async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
-    """A whole worker process with its sweeper."""
+    """A whole worker process with its sweeper; `copies` workers in it stand for those of more hosts."""
     run_ms = spec.get("run_ms", 0)
 
     journal = Journal(spec.get("journal"))
@@ -158,13 +172,18 @@ async def work(url: str, spec: dict[str, Any], record: Recorder) -> None:
     queues = {
         "worker": settings.worker.model_copy(update={"queues": dict.fromkeys(spec["queues"], 1), **own})
     }
-    supervisor = Supervisor(settings.model_copy(update=queues), url, registry)
+    settings = settings.model_copy(update=queues)
+    supervisors = [Supervisor(settings, url, registry) for _ in range(spec.get("copies", 1))]
     collect_seldom()  # as `tandem worker` does
-    running = asyncio.create_task(supervisor.run())
-    started = asyncio.create_task(supervisor.started.wait())
-    await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
+    running = [asyncio.create_task(one.run()) for one in supervisors]
+    for one in supervisors:
+        started = asyncio.create_task(one.started.wait())
+        await asyncio.wait([*running, started], return_when=asyncio.FIRST_COMPLETED)
     record.ready()
-    await running  # SIGTERM drains it
+    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)  # SIGTERM drains the last one
+    for one in supervisors:
+        one.ask_to_stop()
+    await asyncio.gather(*running)
     record.save()
 
 

@@ -11,7 +11,6 @@ import psycopg
 from app.client import Message, aio
 from app.config import load_settings
 from app.database import migrate
-from app.database.engine import make_engine, make_session_factory
 from app.domains.topics import jobs
 from app.domains.topics.consumers import Consumer, Handler, Received, add_consumers, queue_name
 from app.queue.kinds import Registry
@@ -75,13 +74,12 @@ async def consume(url: str, spec: dict[str, Any], record: Recorder) -> None:
     ]
     settings = load_settings()
     queues = dict.fromkeys((one.queue for one in consumers), 1)
-    engine = make_engine(url, name="handlers")
     registry = Registry()
-    add_consumers(registry, consumers, make_session_factory(engine))
+    add_consumers(registry, consumers)
     own = {"worker": settings.worker.model_copy(update={"queues": queues})}
     # The audit log is left out: it has an entry per HTTP request, and nothing here goes over HTTP.
     steps = [Reconciler(*step) for step in jobs.reconcilers(settings) if step[0] != "audit-seal"]
-    supervisor = Supervisor(settings.model_copy(update=own), url, registry, reconcilers=steps, engine=engine)
+    supervisor = Supervisor(settings.model_copy(update=own), url, registry, reconcilers=steps)
     running = asyncio.create_task(supervisor.run())
     started = asyncio.create_task(supervisor.started.wait())
     await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
