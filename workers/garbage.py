@@ -9,7 +9,8 @@ YOUNG = 20_000
 def collect_seldom() -> None:
     """Never look again at what is here now (modules, handlers), and seldom at what jobs leave behind.
 
-    The full look, 80 ms in which nothing else runs, is over what jobs made alone. What a job makes goes as soon as nothing refers to it; only cycles wait for the collector.
+    The full look, 80 ms in which nothing else runs, is over what jobs made alone. What a job makes goes as soon as
+    nothing refers to it; only cycles wait for the collector.
     """
     # Without a collection before it: that takes 80 ms of a start and finds nothing to speak of.
     gc.freeze()
