@@ -32,7 +32,7 @@ def test_what_a_job_leaves_is_collected_and_what_the_process_began_with_is_left_
     assert gc.get_threshold()[0] == YOUNG
     assert not any(one is early for one in gc.get_objects()), "frozen objects are looked at no more"
     late = weakref.ref(Node())
-    kept = []
+    kept: list[list[int]] = []
     while late() is not None and len(kept) < 3 * YOUNG:
         kept.append([len(kept)])
     assert late() is None
