@@ -5,13 +5,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.queue.test_flatness import PER_ROUND, ROUNDS, assert_flat, pages, pinned, settle
-from tests.support.admission import admit, finish, manage
-from tests.support.claims import LEASE, WORKER, add
+from tests.queue.test_flatness import IN_A_QUIET_MOMENT, PER_ROUND, assert_flat, pages, pinned, settle
+from tests.support.admission import admit, finish, limit, manage
+from tests.support.claims import LEASE, WORKER, add, value
 from workers.sweeper.floors import MoveFloors
 from workers.sweeper.step import Settled
 
 KEYS = 8
+ROUNDS = 6
 FREED = "INSERT INTO tandem.touch (queue, partition_key) SELECT 'default', 'k' || n FROM generate_series(0, 7) AS n"
 
 
@@ -29,25 +30,46 @@ async def work(connection: psycopg.AsyncConnection[Any]) -> None:
         await finish(connection, jobs)
 
 
-@pytest.mark.parametrize("options", [{"key_limit": 2}, {}])
+@pytest.mark.parametrize(
+    ("options", "limited"),
+    [
+        ({}, None),
+        ({"ordered": True}, None),
+        ({}, "queue:default"),
+        ({"key_limit": 2}, "kind:test"),
+    ],
+    ids=["no limit", "ordered", "queue limit", "key and kind limit"],
+)
 async def test_an_admission_reads_no_more_pages_the_more_has_gone(
-    db_url: str, options: dict[str, Any]
+    db_url: str, options: dict[str, Any], limited: str | None
 ) -> None:
     async with pinned(db_url) as connection:
         await manage(connection, **options)
+        if limited is not None:
+            await limit(connection, limited, max_running=60)
         readings, mover = [], MoveFloors(Settled())
-        for _ in range(ROUNDS):
+        for nth in range(ROUNDS):
             await work(connection)
             await settle(mover.settled, connection)
             await mover.run_once(connection)
             for key in range(KEYS):
-                await add(connection, 2, partition_key=f"k{key}")
-            # Twice: an ANALYZE of the server's own has plans made anew, and the pages of the catalog count, too.
-            both = [await pages(connection, "limits", "admit_jobs", params(8)) for _ in range(2)]
+                await add(connection, 4, partition_key=f"k{key}")
+            both = []
+            for _ in range(
+                2
+            ):  # an ANALYZE of the server's own has plans made anew, and the pages of the catalog count, too
+                await connection.execute("DELETE FROM tandem.lease")
+                await connection.execute(FREED)
+                both.append(await pages(connection, "limits", "admit_jobs", params(KEYS)))
             readings.append(min(both))
-            await connection.execute("UPDATE tandem.lease SET token = 2")
-            while jobs := await admit(connection, 50):
-                await finish(connection, jobs)
+            if nth == 0:
+                assert await value(connection, "SELECT count(*) FROM tandem.lease") == KEYS
             await connection.execute("DELETE FROM tandem.lease")
             await connection.execute(FREED)
+            while jobs := await admit(connection, 50):
+                await finish(connection, jobs)
+            if nth == 1:
+                await connection.execute(IN_A_QUIET_MOMENT)
         assert_flat(readings)
+        # Whatever statistics of a moment without jobs have the planner prefer: it is no scan of what has died.
+        assert readings[-1] <= 1.1 * readings[2] + 10, readings

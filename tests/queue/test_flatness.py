@@ -14,6 +14,7 @@ import pytest
 
 from app.database.deadline import BoundedAsyncConnection
 from app.queue.claim import END, Floors
+from app.queue.job import ClaimedJob
 from app.queue.kinds import Registry
 from app.queue.store import Failed, Finish, Store, statement
 from tests.support.claims import WORKER, add, claim, rows, worker_connection
@@ -25,6 +26,22 @@ from workers.sweeper.step import Settled
 
 ROUNDS = 8
 PER_ROUND = 400
+IN_A_QUIET_MOMENT = "ANALYZE " + ", ".join(
+    f"tandem.{table}"
+    for table in (
+        "ready",
+        "scheduled",
+        "lease",
+        "blocked",
+        "touch",
+        "turn",
+        "admission",
+        "attempt",
+        "done",
+        "job",
+    )
+)
+"""What autovacuum does, in a moment without jobs: everything looks small afterwards, and is full of dead rows."""
 
 
 @asynccontextmanager
@@ -70,8 +87,10 @@ def assert_flat(readings: list[int]) -> None:
 async def test_a_claim_reads_no_more_pages_the_more_rows_have_died_before_it(db_url: str) -> None:
     async with pinned(db_url) as connection:
         floors, readings = Floors({"default": 1}), []
-        for _ in range(ROUNDS):
+        for nth in range(ROUNDS):
             await work(connection, floors)
+            if nth == 1:
+                await connection.execute(IN_A_QUIET_MOMENT)
             await add(connection, 10)
             [lane] = [lane for lane in floors.ahead() if lane.priority == 5]
             readings.append(await pages(connection, "claim", "claim_jobs", claim_params(lane.floor)))
@@ -86,8 +105,10 @@ async def test_moving_the_floors_reads_no_more_pages_the_more_rows_have_died(db_
     async with pinned(db_url) as connection:
         floors, readings = Floors({"default": 1}), []
         mover = MoveFloors(Settled())
-        for _ in range(ROUNDS):
+        for nth in range(ROUNDS):
             await work(connection, floors)
+            if nth == 1:
+                await connection.execute(IN_A_QUIET_MOMENT)
             await settle(mover.settled, connection)
             await mover.run_once(connection)
             params = {"settled": mover.settled.position}
@@ -150,8 +171,60 @@ async def test_promotion_and_rescue_read_no_more_pages_the_more_rows_have_died(
 ) -> None:
     async with pinned(db_url) as connection:
         round = await make(connection, Settled())
-        assert_flat([await round() for _ in range(ROUNDS)])
+        readings = [await round(), await round()]
+        await connection.execute(IN_A_QUIET_MOMENT)
+        readings += [await round() for _ in range(ROUNDS - 2)]
+        assert_flat(readings)
         assert (
             await rows(connection, "SELECT 1 FROM tandem.scheduled UNION ALL SELECT 1 FROM tandem.lease")
             == []
         )
+
+
+def ends(jobs: list[ClaimedJob]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The statements that end, hand back, extend and annotate leases, each with what it takes for these jobs."""
+    ten: dict[str, Any] = {"job_ids": [job.id for job in jobs], "tokens": [job.token for job in jobs]}
+    texts = {name: ["x"] * len(jobs) for name in ("error_classes", "fingerprints", "messages", "tracebacks")}
+    ran = {**ten, "ran_ms": [1.0] * len(jobs)}
+    none = [None] * len(jobs)
+    second = [timedelta(seconds=1)] * len(jobs)
+    return {
+        ("finish", "finish_jobs"): {**ran, "results": none, "ttls": none},
+        ("finish", "finish_deliveries"): {**ran, "results": none, "ttls": none},
+        ("finish", "close_jobs"): {**ran, **texts, "outcomes": ["DEAD"] * len(jobs)},
+        ("retry", "retry_jobs"): {**ran, **texts, "delays": second, "crashes": [0] * len(jobs)},
+        ("claim", "hand_back_jobs"): {**ten, "delay": timedelta(0), "started": False},
+        ("lease", "extend_leases"): {**ten, "lease": timedelta(seconds=30)},
+        ("lease", "rescue_jobs"): ten,
+        ("topics", "find_leases"): {**ten, "queue": "default"},
+        ("progress", "write_progress"): {**ten, "percents": [1.0] * len(jobs), "stages": ["x"] * len(jobs)},
+    }
+
+
+LEASES = """
+    INSERT INTO tandem.lease (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue)
+    SELECT %s + n, n, gen_random_uuid(), now(), now(), 5, 1, 0, false, 'default' FROM generate_series(1, 400) AS n
+    ORDER BY hashint4(n)"""
+
+
+async def test_the_end_of_a_job_reads_no_more_pages_the_more_have_ended(db_url: str) -> None:
+    async with pinned(db_url) as connection:
+        floors, readings = Floors({"default": 1}), dict[tuple[str, str], list[int]]()
+        for nth in range(5):
+            # Beside others: whoever follows the index goes from page to page of the table.
+            await connection.execute(LEASES, (10**9 + nth * 1000,))
+            await connection.execute("DELETE FROM tandem.lease")
+            if nth == 1:
+                await connection.execute(IN_A_QUIET_MOMENT)
+            await add(connection, 10)
+            jobs = await claim(connection, 10, lanes=floors.ahead())
+            floors.passed(jobs)
+            for (area, name), params in ends(jobs).items():
+                both = []
+                for _ in range(2):  # an ANALYZE of the server's own has plans made anew
+                    async with connection.transaction(force_rollback=True):
+                        both.append(await pages(connection, area, name, params))
+                readings.setdefault((area, name), []).append(min(both))
+            await Store(connection).finish_jobs([Finish(job.id, job.token, 1.0, None) for job in jobs])
+        for counts in readings.values():
+            assert_flat(counts)
