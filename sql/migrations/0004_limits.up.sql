@@ -456,14 +456,14 @@ $$;
 CREATE OR REPLACE FUNCTION tandem.open_turns(
     queue_name text, st tandem.admission, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]
 ) RETURNS TABLE (partition_key text, lane text, rank smallint, vtime double precision, floors bigint[], mean_ms double precision,
-                 tat timestamptz, lease_floor bigint)
+                 tat timestamptz, lease_floor bigint, tid tid)
 LANGUAGE sql STABLE
 AS $$
-SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor
+SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, t.tid
 FROM unnest(st.shelves, st.ranks, st.starts) AS s(shelf, rank, start)
 LEFT JOIN unnest(kinds, kind_rooms) AS k(kind, room) ON k.kind = s.shelf
 CROSS JOIN LATERAL (
-    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, o.lease_floor FROM tandem.turn AS o
+    SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, o.tat, o.lease_floor, o.ctid AS tid FROM tandem.turn AS o
     WHERE o.queue = queue_name AND o.shelf = s.shelf AND o.rank = s.rank AND o.eligible AND o.vtime >= s.start
     ORDER BY o.vtime LIMIT greatest(0, least(want, coalesce(k.room, want)))) AS t
 WHERE s.start < 'infinity' AND coalesce(k.room, 1) > 0 AND (coalesce(global_room, 1) > 0 OR s.rank = 10)
@@ -494,12 +494,11 @@ $$;
 -- are jobs of a limited kind in the common lane; kinds are looked up where one is limited. Internal to admission, inlined there.
 CREATE OR REPLACE FUNCTION tandem.choose_jobs(
     q tandem.queue, st tandem.admission, now timestamptz, want bigint, global_room bigint, kinds text[], kind_rooms bigint[]
-) RETURNS TABLE (partition_key text, lane text, job_id bigint, pos bigint, kind text, start double precision, vtime double precision,
-                 step double precision, mean_ms double precision, tat timestamptz, every interval, exempt boolean,
-                 misplaced boolean, taken boolean)
+) RETURNS TABLE (partition_key text, lane text, job_id bigint, pos bigint, kind text, start double precision, vtime double precision, step double precision, mean_ms double precision, tat timestamptz, every interval, exempt boolean,
+                 misplaced boolean, taken boolean, plain boolean, asked bigint, live bigint, lease_floor bigint, floors bigint[], tid tid)
 LANGUAGE sql STABLE AS $$
 WITH turns AS (
-    SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, count(*) OVER () AS keys, h.together,
+    SELECT t.partition_key, t.lane, t.rank, t.vtime, t.floors, t.mean_ms, t.tat, t.lease_floor, t.tid, count(*) OVER () AS keys, h.together,
            sum(h.likely) OVER (ORDER BY t.rank DESC, t.vtime ROWS UNBOUNDED PRECEDING) - h.likely AS before
     FROM tandem.open_turns(q.name, st, want, global_room, kinds, kind_rooms) AS t
     CROSS JOIN LATERAL (SELECT f.together, least(f.together, st.per_turn) AS likely FROM (SELECT greatest(1, least(5, want, floor(5 / greatest(t.mean_ms, 0.1))))::bigint AS together) AS f) AS h
@@ -507,7 +506,8 @@ WITH turns AS (
     SELECT * FROM turns AS t WHERE want <= 8 OR t.before < want + 10
 ), allowed AS MATERIALIZED (
     SELECT o.partition_key, o.lane, o.rank, o.vtime, o.floors, o.mean_ms, greatest(o.tat, s.tat) AS tat, r.every,
-           coalesce(k.exempt, false) AS exempt, o.mean_ms / r.weight AS step, o.together, least(r.most - n.live, w.starts) AS key_room,
+           coalesce(k.exempt, false) AS exempt, o.mean_ms / r.weight AS step, o.together, least(r.most - n.live, w.starts) AS key_room, o.tid, n.live, n.lease_floor,
+           kinds IS NULL AND k.queue IS NULL AND q.key_rate IS NULL AND NOT (q.ordered OR q.rank_keys) AND cardinality(array_remove(o.floors, NULL)) = 1 AS plain,
            greatest(0, least(CASE WHEN want <= 8 THEN want ELSE greatest(want / o.keys + 1, o.together) END, r.most - n.live, w.starts))::bigint AS most
     FROM open AS o LEFT JOIN tandem.key AS k ON k.queue = q.name AND k.partition_key = o.partition_key
     CROSS JOIN LATERAL tandem.key_terms(q, k, o.partition_key) AS r
@@ -519,12 +519,12 @@ WITH turns AS (
     CROSS JOIN LATERAL (
         SELECT floor(extract(epoch FROM now + r.burst * r.every - greatest(o.tat, s.tat, now)) / extract(epoch FROM r.every)) AS starts) AS w
 ), offered AS (
-    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, b.job_id, b.pos, b.head, b.nth AS place, j.kind,
+    SELECT a.partition_key, a.lane, a.rank, a.vtime, a.mean_ms, a.tat, a.every, a.exempt, a.step, a.key_room, a.most AS asked, a.live, a.lease_floor, a.floors, a.tid, a.plain, b.job_id, b.pos, b.head, b.nth AS place, j.kind,
            a.vtime + (coalesce(b.nth, 1) - 1) / a.together * a.together * a.step AS start, NOT q.ordered AND a.lane = '' AND j.kind = ANY (kinds) AS misplaced
     FROM allowed AS a LEFT JOIN LATERAL tandem.next_in_line(q.name, a.partition_key, a.lane, a.floors, a.most) AS b ON true
     LEFT JOIN tandem.job AS j ON j.id = CASE WHEN kinds IS NOT NULL THEN b.job_id END
 ), ranked AS (
-    SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start + coalesce(o.place, 0) * 1e-6 AS start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced,
+    SELECT o.partition_key, o.lane, o.job_id, o.pos, o.kind, o.start + coalesce(o.place, 0) * 1e-6 AS start, o.vtime, o.step, o.mean_ms, o.tat, o.every, o.exempt, o.misplaced, o.plain, o.asked, o.live, o.lease_floor, o.floors, o.tid,
            o.key_room, count(o.job_id) FILTER (WHERE o.misplaced IS NOT TRUE) OVER (PARTITION BY o.partition_key
                ORDER BY o.rank DESC, o.start, o.place, o.pos ROWS UNBOUNDED PRECEDING) AS of_key,  -- its lanes share the key's limit
            x.room, row_number() OVER (PARTITION BY o.kind ORDER BY o.rank DESC, o.start, o.head, o.place, o.pos) AS of_kind,
@@ -535,7 +535,7 @@ WITH turns AS (
 SELECT r.partition_key, r.lane, r.job_id, r.pos, r.kind, r.start, r.vtime, r.step, r.mean_ms, r.tat, r.every, r.exempt,
        coalesce(r.misplaced, false),
        r.job_id IS NOT NULL AND r.misplaced IS NOT TRUE AND r.nth <= want AND (r.exempt OR coalesce(r.counts <= global_room, true))
-       AND coalesce(r.of_kind <= r.room, true) AND coalesce(r.of_key <= r.key_room, true)
+       AND coalesce(r.of_kind <= r.room, true) AND coalesce(r.of_key <= r.key_room, true), r.plain, r.asked, r.live, r.lease_floor, r.floors, r.tid
 FROM ranked AS r
 $$;
 
@@ -600,16 +600,13 @@ $$;
 -- tandem.hear_touches(...): takes in what producers and finishers said since (`ends`: what nobody wrote down), charges run time,
 -- and places the turns of keys that changed. Internal to admission, under the queue's lock. Late commits, between the safe floor
 -- and what was heard, are looked for every 0.2 s and by whoever is about to sleep (`thorough`). A key that may go on learns only
--- of a charge from jobs that ended: where that is little, one of four is written, and stands for four.
-CREATE OR REPLACE FUNCTION tandem.hear_touches(
-    q tandem.queue, st tandem.admission, at timestamptz, thorough boolean, ends tandem.touch[], limited text[]
-) RETURNS tandem.admission
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
+-- of a charge from jobs that ended: where that is little, one of four is written, and stands for four. Plain keys (unordered,
+-- no terms of their own, no rate) are written here, their floors taken on trust: a turn without a job is put right when it comes.
+CREATE OR REPLACE FUNCTION tandem.hear_touches(q tandem.queue, st tandem.admission, at timestamptz, thorough boolean, ends tandem.touch[], limited text[]) RETURNS tandem.admission
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     probes boolean := thorough OR st.probed_at < at - interval '0.2 s' OR st.probed_at > at;
-    start bigint := CASE WHEN NOT probes THEN st.heard ELSE coalesce((
-        SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = q.name AND f.priority = -1), 0) END;
+    start bigint := CASE WHEN NOT probes THEN st.heard ELSE coalesce((SELECT max(f.floor) FROM tandem.lane_floor AS f WHERE f.queue = q.name AND f.priority = -1), 0) END;
     lanes text[] := ARRAY(SELECT DISTINCT s FROM unnest(st.shelves || ''::text) AS s WHERE NOT q.ordered OR s = '');
     said record; nothing CONSTANT bigint[] := array_fill(NULL::bigint, '{10}'); sample CONSTANT integer := 4; little_ms CONSTANT integer := 20;
 BEGIN
@@ -617,31 +614,35 @@ BEGIN
         DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
         WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, min(g.first) AS first,
+        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, bool_and(g.ended > 0 OR g.first IS NOT NULL) AS plain, min(g.first) AS first,
                CASE WHEN min(g.band) = max(g.band) THEN min(g.band) + 1 END AS place,  -- most are of one band: no function for ten
                CASE WHEN max(g.first) IS NULL THEN nothing WHEN min(g.band) = max(g.band) THEN nothing[1:min(g.band)] || min(g.first) || nothing[min(g.band) + 2:] ELSE tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) END AS firsts,
                bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
-        FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL
-              SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
-    ), turns AS (
-        SELECT k.partition_key, l.lane, k.ended, k.ran, k.charged, k.firsts, t.vtime, t.mean_ms, t.tat, t.floors, x.weight,
-               CASE WHEN k.is_little AND (t.eligible OR t.floors = nothing) THEN sample ELSE 1 END AS times
+        FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
+    ), known AS (
+        SELECT k.partition_key, l.lane, k.firsts, t.tid, t.tat, t.lease_floor, CASE WHEN k.place IS NULL THEN t.floors ELSE t.floors[1:k.place - 1] || least(t.floors[k.place], k.first) || t.floors[k.place + 1:10] END AS heads,
+               tandem.next_vtime(t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END, c.times * (k.ran - k.charged) / coalesce(x.weight, 1)) AS vtime,
+               tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), c.times * k.ran, c.times * k.ended) AS mean,
+               t.tid IS NOT NULL AND x.queue IS NULL AND NOT (q.ordered OR q.rank_keys) AND q.key_rate IS NULL AND k.plain AND (k.first IS NULL OR k.place IS NOT NULL) AS plain
         FROM by_key AS k CROSS JOIN unnest(lanes) AS l(lane)
-        LEFT JOIN LATERAL (SELECT t.vtime, t.mean_ms, t.tat, t.floors, t.eligible FROM tandem.turn AS t
-            WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
+        LEFT JOIN LATERAL (SELECT t.ctid AS tid, t.vtime, t.mean_ms, t.tat, t.floors, t.lease_floor, t.eligible FROM tandem.turn AS t WHERE t.queue = q.name AND t.partition_key = k.partition_key AND t.lane = l.lane ORDER BY t.seq DESC LIMIT 1) AS t ON true
         LEFT JOIN tandem.key AS x ON x.queue = q.name AND x.partition_key = k.partition_key
+        CROSS JOIN LATERAL (SELECT CASE WHEN k.is_little AND (t.eligible OR t.floors = nothing) THEN sample ELSE 1 END AS times) AS c
         WHERE t.floors IS NULL OR k.asks AND (k.drawn OR (k.is_little AND (t.eligible OR t.floors = nothing)) IS NOT TRUE)
               OR CASE WHEN k.place IS NOT NULL THEN coalesce(t.floors[k.place] > k.first, true) WHEN k.first IS NOT NULL THEN NOT tandem.covers(t.floors, k.firsts) END
-    )
-    SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(tandem.next_vtime(
-               t.vtime, CASE WHEN t.floors <> nothing THEN st.clock_ms - 5000 ELSE st.clock_ms END,
-               t.times * (t.ran - t.charged) / coalesce(t.weight, 1))) AS vtimes,
-           array_agg(tandem.next_mean(coalesce(t.mean_ms, st.mean_ms), t.times * t.ran, t.times * t.ended)) AS means, array_agg(t.tat) AS tats,
-           CASE WHEN bool_or(t.firsts <> nothing) THEN array_agg(t.firsts) END AS firsts,  -- for all lanes: the sweep may remind of a kind's
-           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard, (SELECT sum(k.ran) FROM by_key AS k) AS ran,
-           (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended INTO said FROM turns AS t;
-    st.heard := greatest(st.heard, said.last + 1);
-    st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
+    ), renewed AS (
+        UPDATE tandem.turn AS t SET seq = nextval('tandem.ready_position'), shelf = k.lane, rank = 0, vtime = k.vtime, mean_ms = k.mean, due_at = NULL,
+            eligible = k.heads <> nothing AND coalesce(n.live < q.key_max_running OR k.partition_key = '', true), floors = k.heads, lease_floor = n.lease_floor
+        FROM known AS k CROSS JOIN LATERAL tandem.count_leases(q.name, k.partition_key, k.lease_floor, CASE WHEN k.partition_key <> '' THEN q.key_max_running END) AS n
+        WHERE k.plain AND t.ctid = k.tid RETURNING t.shelf, t.vtime, t.eligible
+    ), shelf AS (SELECT x.shelf, x.rank, min(x.start) AS start FROM (SELECT r.shelf, 0::smallint AS rank, r.vtime AS start FROM renewed AS r WHERE r.eligible
+              UNION ALL SELECT a.shelf, a.rank, a.start FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start)) AS x GROUP BY x.shelf, x.rank)
+    SELECT array_agg(t.partition_key) AS keys, array_agg(t.lane) AS lanes, array_agg(t.vtime) AS vtimes, array_agg(t.mean) AS means, array_agg(t.tat) AS tats, CASE WHEN bool_or(t.firsts <> nothing) THEN array_agg(t.firsts) END AS firsts,  -- for all lanes: the sweep may remind of a kind's
+           (SELECT array_agg(s.shelf) FROM shelf AS s) AS shelves, (SELECT array_agg(s.rank) FROM shelf AS s) AS ranks, (SELECT array_agg(s.start) FROM shelf AS s) AS starts,
+           (SELECT max(g.pos) FROM gone AS g) AS last, (SELECT count(*) FROM gone) AS heard, (SELECT sum(k.ran) FROM by_key AS k) AS ran, (SELECT sum(k.ended) FROM by_key AS k)::bigint AS ended
+    INTO said FROM known AS t WHERE NOT t.plain;
+    st.shelves := coalesce(said.shelves, '{}'); st.ranks := coalesce(said.ranks, '{}'); st.starts := coalesce(said.starts, '{}');
+    st.heard := greatest(st.heard, said.last + 1); st.probed_at := CASE WHEN probes AND said.heard < 1000 THEN at ELSE st.probed_at END;
     st.mean_ms := tandem.next_mean(st.mean_ms, said.ran, said.ended);
     RETURN CASE WHEN said.keys IS NULL THEN st ELSE tandem.place_turns(q, st, at, said.keys, said.lanes, said.vtimes, said.means, said.tats, said.firsts, limited) END;
 END
@@ -686,54 +687,54 @@ $$;
 
 -- tandem.admit_pass(...): chooses jobs, leases them, and places the turns behind them; jobs of limited kinds that stand in
 -- the common lane move to their own instead. Answers ids and since when they waited; `changed` is false where nothing was left
--- to do. Internal to admission, under the queue's lock. A row that a cancel has locked is left to it.
+-- to do. Internal to admission, under the queue's lock. A row that a cancel has locked is left to it. The turns of plain keys
+-- (see hear_touches) are written here from what was read on the way: fewer jobs than asked for means that none is left.
 CREATE OR REPLACE FUNCTION tandem.admit_pass(
     q tandem.queue, INOUT st tandem.admission, now timestamptz, want bigint, global_room bigint, kinds text[], kind_rooms bigint[],
     worker uuid, token bigint, lease interval, OUT ids bigint[], OUT sinces timestamptz[], OUT changed boolean
-)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE turns record;
+) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE turns record; nothing CONSTANT bigint[] := array_fill(NULL::bigint, '{10}');
 BEGIN
-    WITH chosen AS MATERIALIZED (
-        SELECT c.partition_key, c.lane, c.job_id, c.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.misplaced, c.taken
-        FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c
+    WITH chosen AS MATERIALIZED (  -- of a plain key: how many jobs shall go, and the position from which others may wait
+        SELECT c.*, CASE WHEN c.plain THEN count(*) FILTER (WHERE c.taken) OVER turn END AS going,
+               coalesce(min(c.pos) FILTER (WHERE NOT c.taken) OVER turn, CASE WHEN count(c.job_id) OVER turn >= c.asked THEN max(c.pos) OVER turn + 1 END) AS next
+        FROM tandem.choose_jobs(q, st, now, want, global_room, kinds, kind_rooms) AS c WINDOW turn AS (PARTITION BY c.tid)
     ), locked AS MATERIALIZED (
-        SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt
-        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = ANY (ARRAY[c.job_id]) JOIN tandem.job AS j ON j.id = c.job_id
-        WHERE c.taken FOR UPDATE OF b SKIP LOCKED
-    ), gone AS (
-        DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
-        RETURNING b.job_id, b.partition_key, b.lane, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect,
-                  l.kind, l.start, l.vtime, l.step, l.mean_ms, l.tat, l.every, l.exempt
-    ), leased AS (
-        INSERT INTO tandem.lease (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue,
-                                  partition_key, slot, kind, exempt, charged_ms)
-        SELECT g.job_id, token, worker, now, now + lease, g.priority, g.attempt + 1, g.crashes, g.suspect, q.name,
-               nullif(g.partition_key, ''), nextval('tandem.ready_position'), g.kind, g.exempt, g.mean_ms FROM gone AS g
-        ON CONFLICT (job_id) DO NOTHING
+        SELECT b.ctid AS tid, j.kind, c.start, c.vtime, c.step, c.mean_ms, c.tat, c.every, c.exempt, c.going, c.next, c.live, c.lease_floor, c.tid AS turn
+        FROM chosen AS c JOIN tandem.blocked AS b ON b.job_id = ANY (ARRAY[c.job_id]) JOIN tandem.job AS j ON j.id = c.job_id WHERE c.taken FOR UPDATE OF b SKIP LOCKED
+    ), gone AS (DELETE FROM tandem.blocked AS b USING locked AS l WHERE b.ctid = l.tid
+        RETURNING b.job_id, b.partition_key, b.lane, b.band, b.blocked_at, b.priority, b.attempt, b.crashes, b.suspect, l.*, nextval('tandem.ready_position') AS slot
+    ), leased AS (INSERT INTO tandem.lease (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue, partition_key, slot, kind, exempt, charged_ms)
+        SELECT g.job_id, token, worker, now, now + lease, g.priority, g.attempt + 1, g.crashes, g.suspect, q.name, nullif(g.partition_key, ''), g.slot, g.kind, g.exempt, g.mean_ms
+        FROM gone AS g ON CONFLICT (job_id) DO NOTHING
     ), sorted AS (
         UPDATE tandem.blocked AS b SET lane = c.kind FROM chosen AS c WHERE c.misplaced AND b.job_id = ANY (ARRAY[c.job_id])
         RETURNING b.partition_key, b.lane, b.band, b.pos, c.mean_ms, c.vtime
+    ), leaving AS (
+        SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean, greatest(max(tat), now) + (sum(count(*)) OVER (PARTITION BY partition_key))::float8 * max(every) AS tat,
+               coalesce(count(*) = max(going), false) AS plain, count(*) + max(live) AS live, max(turn) AS turn, CASE WHEN max(next) IS NULL THEN nothing ELSE nothing[1:max(band)] || max(next) || nothing[max(band) + 2:] END AS floors,
+               CASE WHEN max(live) = 0 AND q.key_max_running IS NOT NULL AND partition_key <> '' THEN min(slot) ELSE max(lease_floor) END AS lease_floor FROM gone GROUP BY 1, 2
+    ), renewed AS (
+        UPDATE tandem.turn AS t SET seq = nextval('tandem.ready_position'), shelf = l.lane, rank = 0, vtime = l.vtime, due_at = NULL, tat = NULL, floors = l.floors, lease_floor = l.lease_floor,
+            eligible = l.floors <> nothing AND coalesce(l.live < q.key_max_running OR l.partition_key = '', true)
+        FROM leaving AS l WHERE l.plain AND t.ctid = l.turn RETURNING t.shelf, t.vtime, t.eligible
+    ), shelf AS (SELECT x.shelf, x.rank, min(x.start) AS start FROM (SELECT r.shelf, 0::smallint AS rank, r.vtime AS start FROM renewed AS r WHERE r.eligible
+            UNION ALL SELECT a.shelf, a.rank, a.start FROM unnest(st.shelves, st.ranks, st.starts) AS a(shelf, rank, start)) AS x GROUP BY x.shelf, x.rank
     ), parts AS (
-        SELECT partition_key, lane, max(vtime) + count(*) * max(step) AS vtime, max(mean_ms) AS mean,
-               greatest(max(tat), now) + (sum(count(*)) OVER (PARTITION BY partition_key))::float8 * max(every) AS tat, NULL::bigint[] AS firsts FROM gone GROUP BY 1, 2
-        UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
+        SELECT partition_key, lane, vtime, mean, tat, NULL::bigint[] AS firsts FROM leaving WHERE NOT plain UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), max(tat), NULL FROM chosen AS c
         WHERE c.job_id IS NULL OR c.misplaced GROUP BY 1, 2 HAVING bool_and(NOT c.taken)
         UNION ALL SELECT partition_key, lane, max(vtime), max(mean_ms), NULL, tandem.lowest_by_band(array_agg(band), array_agg(pos)) FROM sorted GROUP BY 1, 2
     ), behind AS (  -- one element per turn: a lane may take jobs in while others leave it
-        SELECT partition_key, lane, max(vtime) AS vtime, max(mean) AS mean, max(tat) AS tat, max(firsts) AS firsts FROM parts GROUP BY 1, 2
-    )
+        SELECT partition_key, lane, max(vtime) AS vtime, max(mean) AS mean, max(tat) AS tat, max(firsts) AS firsts FROM parts GROUP BY 1, 2)
     SELECT array_agg(b.partition_key) AS keys, array_agg(b.lane) AS lanes, array_agg(b.vtime) AS vtimes, array_agg(b.mean) AS means,
-           array_agg(b.tat) AS tats, CASE WHEN bool_or(b.firsts IS NOT NULL) THEN array_agg(coalesce(b.firsts, array_fill(NULL::bigint, '{10}'))) END AS firsts,
-           (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
-           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces, (SELECT max(g.vtime) FROM gone AS g) AS clock
-    INTO turns FROM behind AS b;
-    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL; st.clock_ms := greatest(st.clock_ms, turns.clock);
-    st.per_turn := coalesce(greatest(1, least(coalesce(cardinality(ids), 0)::float8 / cardinality(turns.keys), (st.per_turn + 5) / 2)), st.per_turn);
-    IF changed THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
-END
-$$;
+           array_agg(b.tat) AS tats, CASE WHEN bool_or(b.firsts IS NOT NULL) THEN array_agg(coalesce(b.firsts, nothing)) END AS firsts, (SELECT count(*) FROM renewed) AS renewed,
+           (SELECT array_agg(s.shelf) FROM shelf AS s) AS shelves, (SELECT array_agg(s.rank) FROM shelf AS s) AS ranks, (SELECT array_agg(s.start) FROM shelf AS s) AS starts, (SELECT array_agg(g.job_id ORDER BY g.start, g.job_id) FROM gone AS g) AS ids,
+           (SELECT array_agg(g.blocked_at ORDER BY g.start, g.job_id) FROM gone AS g) AS sinces, (SELECT max(g.vtime) FROM gone AS g) AS clock INTO turns FROM behind AS b;
+    ids := turns.ids; sinces := turns.sinces; changed := turns.keys IS NOT NULL OR turns.renewed > 0; st.clock_ms := greatest(st.clock_ms, turns.clock);
+    st.shelves := coalesce(turns.shelves, '{}'); st.ranks := coalesce(turns.ranks, '{}'); st.starts := coalesce(turns.starts, '{}');
+    st.per_turn := coalesce(greatest(1, least(coalesce(cardinality(ids), 0)::float8 / nullif(turns.renewed + coalesce(cardinality(turns.keys), 0), 0), (st.per_turn + 5) / 2)), st.per_turn);
+    IF turns.keys IS NOT NULL THEN st := tandem.place_turns(q, st, now, turns.keys, turns.lanes, turns.vtimes, turns.means, turns.tats, turns.firsts, kinds); END IF;
+END $$;
 
 -- tandem.finish_leases(...): finishes succeeded jobs as finish_jobs does, and answers the ids that were still ours. Internal
 -- to admission: a slot that ends and its next job are one transaction, so that a limit that is reached stays reached. What
