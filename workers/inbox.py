@@ -55,8 +55,7 @@ class Inbox:
             passing = {job.id for job in first}
             others = [job for job in self._jobs if job.id not in passing]
             self._jobs = deque((*first, *others))
-        for _ in range(min(len(self._jobs), len(self._waiters))):
-            self._wake_one()
+        self._wake_some()
 
     async def take(self) -> ClaimedJob:
         """The next job for a slot; waits for one."""
@@ -70,7 +69,9 @@ class Inbox:
                 if waiter.done() and not waiter.cancelled() and self._jobs:
                     self._wake_one()
                 raise
-        return self._next()
+        job = self._next()
+        self._wake_some()
+        return job
 
     def take_now(self) -> ClaimedJob | None:
         """The next job if one is here: a busy worker's jobs need no coroutine each."""
@@ -100,15 +101,13 @@ class Inbox:
         if self.closed or self.gated or len(self._held) > self._unfinished_limit:
             return 0  # the database does not take our finishes: do not take more jobs from it
         too_many = max(0, self.set_aside - self.most)
-        return (
-            len(self._waiters) + self._reserve() - len(self._jobs) - self.parked - too_many - self._promised
-        )
+        return self.free_slots + self._reserve() - len(self._jobs) - self.parked - too_many - self._promised
 
     def spare(self, ahead: int = 0) -> int:
         """How many slots are free now and not spoken for, with `ahead` jobs more that may wait for one."""
         if self.closed or self.gated or len(self._held) > self._unfinished_limit:
             return 0
-        return len(self._waiters) + ahead - len(self._jobs) - self.parked - self.set_aside - self._promised
+        return self.free_slots + ahead - len(self._jobs) - self.parked - self.set_aside - self._promised
 
     def promise(self, want: int) -> int:
         """Speak for `want` free slots, or jobs ahead, while an admission is asked for them; `redeem` must follow."""
@@ -139,8 +138,8 @@ class Inbox:
 
     @property
     def free_slots(self) -> int:
-        """Slots that wait for a job."""
-        return len(self._waiters)
+        """Slots that wait for a job, without those that will take the ones that are here."""
+        return max(0, len(self._waiters) - len(self._jobs))
 
     def ends_in(self, seconds: float) -> int:
         """How many jobs the slots end in so long at their present pace, at most `most`."""
@@ -156,6 +155,12 @@ class Inbox:
         reserve = self.ends_in(0.2)
         self._enough = reserve // 2
         return reserve
+
+    def _wake_some(self) -> None:
+        # Two, and each wakes two more when it has its job: a slot ends many short jobs before the next one runs at
+        # all, and fifty slots woken for nothing cost as much. While jobs wait, one of those slots is on its way.
+        for _ in range(min(2, len(self._jobs), len(self._waiters))):
+            self._wake_one()
 
     def _wake_one(self) -> None:
         while self._waiters:

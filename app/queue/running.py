@@ -12,7 +12,6 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
-from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -93,10 +92,15 @@ class Job(Generic[Payload]):
         """What was carried along: the producer's request_id; `schedule` and `tick` of a job that cron made."""
         return self.claimed.context
 
-    @cached_property
+    @property
     def payload(self) -> Payload:
         """The typed payload. Raises pydantic.ValidationError, a permanent failure."""
-        payload: Payload = self.kind.decode(self.claimed.raw_payload)
+        made: dict[str, Any] = (
+            self.__dict__
+        )  # functools.cached_property takes a lock, which costs as much as to decode
+        if "_payload" not in made:
+            made["_payload"] = self.kind.decode(self.claimed.raw_payload)
+        payload: Payload = made["_payload"]
         return payload
 
     @property

@@ -107,3 +107,30 @@ def test_a_lease_that_was_not_extended_in_time_does_not_live() -> None:
     inbox.push([old, extended], asked_at=now - 11.0)
     inbox.extended = {(extended.id, extended.token): now - 1.0}
     assert [inbox.lives(one) for one in (young, old, extended)] == [True, False, True]
+
+
+async def test_every_slot_that_waits_gets_its_job_though_two_are_woken() -> None:
+    inbox = Inbox(slots=9, most=100)
+    waiting = await takers(inbox, 9)
+    inbox.push([job(number) for number in range(1, 8)], asked_at=0.0)
+    assert inbox.free_slots == 0, "those that are woken later are spoken for as well"
+    done, idle = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    while len(done) < 7:
+        more, idle = await asyncio.wait(idle, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        assert more, "jobs wait and slots wait, and nobody is on its way"
+        done |= more
+    assert {task.result().id for task in done} == set(range(1, 8))
+    assert len(idle) == inbox.free_slots == 2
+    for task in idle:
+        task.cancel()
+
+
+async def test_a_woken_slot_that_goes_wakes_another() -> None:
+    inbox = Inbox(slots=3, most=100)
+    waiting = await takers(inbox, 3)
+    inbox.push([job(1)], asked_at=0.0)
+    waiting[0].cancel()
+    done, idle = await asyncio.wait(waiting[1:], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result().id for task in done] == [1]
+    for task in idle:
+        task.cancel()
