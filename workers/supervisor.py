@@ -70,7 +70,6 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
         self.started = asyncio.Event()
-        self._preparing: asyncio.Task[None] | None = None
 
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lent = lent or HandlerConnections(url, settings.database)
@@ -205,7 +204,6 @@ class Supervisor:
                 ", ".join(self.queues),
                 self.settings.worker.slots,
             )
-            self._preparing = asyncio.create_task(self._prepare())
             await self._watch(stop)
         await asyncio.gather(starting, return_exceptions=True)
         await self._drain()
@@ -242,14 +240,6 @@ class Supervisor:
         self.producer.start()
         if self.sweeper is not None:
             self.sweeper.start()
-
-    async def _prepare(self) -> None:
-        """Load what only some queues need, once the others are served; a job that comes first loads it itself."""
-        for prepare in self.registry.preparations(self.queues):
-            try:
-                await asyncio.to_thread(prepare)
-            except Exception:
-                _log.exception("a queue's handlers could not be prepared; its first job tries again")
 
     async def _refuse_hidden_pooler(self, connection: BoundedAsyncConnection) -> None:
         """A pooler that passes the server's process number on is not seen at the start of a connection."""

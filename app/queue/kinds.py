@@ -3,7 +3,7 @@
 Holds declarations only; workers run them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -127,7 +127,6 @@ class Registry:
         self._kinds: dict[str, Kind] = {}
         self._schedules: dict[str, Schedule] = {}
         self._priorities: dict[str, Rule] = {}
-        self._preparations: list[tuple[str, Callable[[], object]]] = []
 
     def add(self, kind: Kind) -> Kind:
         """Register a kind. Raises ConfigurationError when the name is taken."""
@@ -181,18 +180,6 @@ class Registry:
         self._priorities[queue] = replace(rule, ageing=ageing)
         return self._priorities[queue]
 
-    def prepare(self, queue: str, load: Callable[[], object]) -> None:
-        """Let workers that serve a queue call `load()` in a thread as soon as they serve: for imports that take long.
-
-        The handlers must work without it too, since a job may come earlier.
-        """
-        self._preparations.append((queue, load))
-
-    def preparations(self, queues: Iterable[str]) -> list[Callable[[], object]]:
-        """What to call for a worker of these queues."""
-        served = set(queues)
-        return [load for queue, load in self._preparations if queue in served]
-
     def include(self, other: "Registry") -> None:
         """Take over what another registry declares. Raises ConfigurationError for a name that is taken."""
         for kind in other:
@@ -209,7 +196,6 @@ class Registry:
                     "duplicate-priority", f"queue {queue!r} has two rules for priorities"
                 )
             self._priorities[queue] = rule
-        self._preparations += other._preparations
 
     @property
     def priorities(self) -> Mapping[str, Rule]:

@@ -14,9 +14,6 @@ from app.config import DatabaseSettings
 from app.database.connect import connect_sync
 from app.database.deadline import BoundedAsyncConnection, BoundedConnection
 from app.errors import Unavailable
-from app.queue.kinds import Registry
-from tests.support.supervised import supervised
-from tests.support.waiting import eventually_async
 from workers import connections
 from workers.connections import HandlerConnections
 
@@ -141,19 +138,3 @@ async def test_sessions_of_sqlalchemy_are_made_when_one_is_opened(lent: HandlerC
     assert (lent.sessions.size(), lent.sessions.checkedout()) == (2, 0)
     with pytest.raises(AttributeError):
         lent.sessions.no_such_thing  # noqa: B018
-
-
-async def test_a_worker_prepares_what_its_queues_need_once_it_serves(db_url: str) -> None:
-    registry, prepared = Registry(), list[str]()
-
-    def fail() -> None:
-        prepared.append("fails")
-        raise ImportError("no such library")
-
-    registry.prepare("default", fail)
-    registry.prepare("default", lambda: prepared.append("default"))
-    registry.prepare("other", lambda: prepared.append("other"))
-    own = Registry()
-    own.include(registry)
-    async with supervised(db_url, own):
-        await eventually_async(lambda: prepared == ["fails", "default"])

@@ -32,7 +32,7 @@ Repair = Callable[[BoundedAsyncConnection], Awaitable[int]]
 
 
 class Processing:
-    """The handler, whose module is imported when the worker has started, or by the first conversation."""
+    """The handler, whose module the first conversation imports: in a thread, while other jobs go on."""
 
     def __init__(self, sessions: OpenSession, settings: ConversationSettings) -> None:
         self._sessions = sessions
@@ -42,8 +42,8 @@ class Processing:
         Formula.of(settings)  # what makes no sense is said at the start
 
     def load(self) -> "Processor":
-        """The real one. Takes a quarter of a second the first time: call it in a thread."""
-        # layout: late-import - it brings SQLAlchemy, which a worker of other queues does without
+        """The real one. Takes a quarter of a second the first time."""
+        # layout: late-import - it brings SQLAlchemy, which a worker of other jobs does without
         from app.domains.conversations.processing import Processor  # noqa: PLC0415
 
         with self._loading:
@@ -66,7 +66,6 @@ def register(registry: Registry, *, sessions: OpenSession, settings: Settings) -
     own = settings.conversations
     delays = own.retry_delays_seconds
     processing = Processing(sessions, own)
-    registry.prepare(QUEUE, processing.load)
     registry.add(
         Kind(
             name=KIND,

@@ -42,20 +42,17 @@ class Verdict:
 
 async def seal(connection: Connection, folder: Path) -> int:
     """Chain what has been settled since the last batch, sign its end, and export it; answers how many entries."""
-    # layout: late-import - it brings `cryptography`, and only the leader of the sweep signs
-    from app.domains.topics.signing import Signer  # noqa: PLC0415
-
-    signer, heads = Signer(folder), Heads(folder)
+    heads = Heads(folder)
     sealed, more = 0, True
     while more:
-        count, more = await _seal_batch(connection, signer)
+        count, more = await _seal_batch(connection, folder)
         sealed += count
     # After the commit, and all that the file lacks: a crash in between loses nothing.
     await _export(connection, heads)
     return sealed
 
 
-async def _seal_batch(connection: Connection, signer: "Signer") -> tuple[int, bool]:
+async def _seal_batch(connection: Connection, folder: Path) -> tuple[int, bool]:
     """(entries sealed, whether more can be sealed behind them)."""
     try:
         async with connection.transaction():
@@ -72,10 +69,18 @@ async def _seal_batch(connection: Connection, signer: "Signer") -> tuple[int, bo
                     seq, hashed = seq + 1, next_hash(hashed, seq + 1, entry)
                     rows.append((seq, entry["id"], hashed))
                 await repository.write_chain(connection, rows)
-                await repository.write_head(connection, signer.sign(seq, hashed, entries[0]["xid_end"]))
+                head = (await asyncio.to_thread(_signer, folder)).sign(seq, hashed, entries[0]["xid_end"])
+                await repository.write_head(connection, head)
     except errors.UniqueViolation:
         return 0, False  # another sealer was faster
     return len(entries), more
+
+
+def _signer(folder: Path) -> "Signer":
+    # layout: late-import - it brings `cryptography`, and only the leader of the sweep signs, if there is anything
+    from app.domains.topics.signing import Signer  # noqa: PLC0415
+
+    return Signer(folder)
 
 
 async def _export(connection: Connection, heads: Heads) -> None:
