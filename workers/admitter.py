@@ -4,7 +4,6 @@ Jobs shorter than what their admission costs are also asked for ahead, so that o
 managed is re-read while the worker runs. Limits and order are the database's business (admit_jobs).
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Collection, Sequence
@@ -16,6 +15,7 @@ from app import events
 from app.queue.admission_store import AdmissionStore, Admitted
 from app.queue.facts import Claimed
 from app.queue.store import Finish
+from workers.bell import Bell
 from workers.inbox import Inbox
 
 REREAD = 2.0
@@ -40,7 +40,7 @@ class Admitter:
         self.lease = lease
         self.batch = batch
         self.managed: frozenset[str] = frozenset()
-        self.stirred = asyncio.Event()
+        self.stirred = Bell()
         """Something ended that no admission followed: whoever sleeps shall look again."""
         self._due: dict[str, float] = {}
         self._mean_ms: dict[str, float] = {}

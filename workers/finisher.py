@@ -20,6 +20,7 @@ from app.queue.retry import Failure, Verdict, storable
 from app.queue.settle import FailedJob
 from app.queue.store import Failed, Finish, Store
 from workers.admitter import Admitter
+from workers.bell import Bell, first_of
 from workers.inbox import Inbox
 from workers.service import Service
 from workers.settler import Settler
@@ -52,7 +53,7 @@ class Finisher(Service):
         self.delay = delay
         self._successes: deque[tuple[ClaimedJob, float, str | None]] = deque()
         self._unknown: set[str] = set()
-        self._something = asyncio.Event()
+        self._something = Bell()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -157,10 +158,7 @@ class Finisher(Service):
         self._idle.set()
 
     async def _wait(self) -> None:
-        waiters = [asyncio.ensure_future(self._something.wait()), asyncio.ensure_future(self.stopping.wait())]
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()
+        await first_of(None, self._something, self.stopping)
 
     async def _gather(self) -> None:
         """Give a batch time to fill while jobs run; an idle worker has nothing to wait for."""

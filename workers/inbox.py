@@ -10,6 +10,7 @@ from math import inf
 from time import monotonic
 
 from app.queue.job import ClaimedJob
+from workers.bell import Bell
 
 
 class Inbox:
@@ -23,7 +24,7 @@ class Inbox:
         self.extended: dict[tuple[int, int], float] = {}
         """When the last heartbeat was sent, for each lease that it extended; its thread replaces the whole of it."""
         self._unfinished_limit = slots + 5 * most
-        self.low = asyncio.Event()
+        self.low = Bell()
         self.closed = False
         self.gated = False
         """A suspect runs alone: nothing is claimed meanwhile."""

@@ -26,6 +26,7 @@ from app.queue.facts import Claimed
 from app.queue.job import ClaimedJob
 from app.queue.store import Lane, Store
 from workers.admitter import Admitter
+from workers.bell import Bell, first_of
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -192,16 +193,9 @@ class Producer(Service):
         if self._room() <= 0:
             await self._wait(1.0, self.inbox.low)
 
-    async def _wait(self, seconds: float, *events: asyncio.Event) -> None:
-        """Wait for one of the events, a stop, or the time, whichever comes first."""
-        if self.stopping.is_set() or any(event.is_set() for event in events):
-            return
-        waiters = [asyncio.ensure_future(event.wait()) for event in (*events, self.stopping)]
-        try:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+    async def _wait(self, seconds: float, *bells: Bell) -> None:
+        """Wait for one of the bells, a stop, or the time, whichever comes first."""
+        await first_of(seconds, self.stopping, *bells)
 
 
 class Sleeper(Service):
@@ -210,7 +204,7 @@ class Sleeper(Service):
     def __init__(self, opener: Open, on_cancel: Callable[[], None]) -> None:
         super().__init__("listener")
         self._on_cancel = on_cancel
-        self.heard = asyncio.Event()
+        self.heard = Bell()
         self.interrupted = False
         """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
         self.deaf = False

@@ -5,6 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 
 from app.database.backoff import Backoff
+from workers.bell import Bell, first_of
 
 
 class Service(ABC):
@@ -12,7 +13,7 @@ class Service(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.stopping = asyncio.Event()
+        self.stopping = Bell()
         self.failures = 0
         self._log = logging.getLogger(f"{__package__}.{name}")
         self._task: asyncio.Task[None] | None = None
@@ -51,9 +52,5 @@ class Service(ABC):
     async def pause(self, seconds: float) -> bool:
         """Wait, but not past a stop; answers whether the service shall go on."""
         if seconds > 0 and not self.stopping.is_set():
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.stopping.wait()
-            except TimeoutError:
-                pass
+            await first_of(seconds, self.stopping)
         return not self.stopping.is_set()

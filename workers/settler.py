@@ -18,6 +18,7 @@ from app.queue.kinds import Registry, Transition
 from app.queue.settle import FailedJob, settle
 from app.queue.store import Store
 from workers.admitter import Admitter
+from workers.bell import Bell, first_of
 from workers.inbox import Inbox
 from workers.service import Service
 
@@ -54,7 +55,7 @@ class Settler(Service):
         self.settling = settling
         self.registry = registry
         self._entries: deque[Entry] = deque()
-        self._something = asyncio.Event()
+        self._something = Bell()
         self._writing = False
 
     def add(self, job: ClaimedJob, seconds: float, failed: FailedJob) -> None:
@@ -92,12 +93,8 @@ class Settler(Service):
         """Until something new comes, a postponed entry is due, or the end."""
         self._something.clear()
         due = min((entry.not_before for entry in self._entries), default=monotonic() + LONGEST_WAIT)
-        waiters = [asyncio.ensure_future(self._something.wait())]
-        if not self._entries:
-            waiters.append(asyncio.ensure_future(self.stopping.wait()))
-        await asyncio.wait(waiters, timeout=max(0.0, due - monotonic()), return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()
+        bells = [self._something] if self._entries else [self._something, self.stopping]
+        await first_of(max(0.0, due - monotonic()), *bells)
 
     async def _settle(self, batch: list[Entry]) -> None:
         try:

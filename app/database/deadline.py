@@ -44,6 +44,8 @@ class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
         super().__init__(*args, **kwargs)
         self.limits = _Limits()
         self.idle_since = monotonic()
+        self.statements: set[bytes] = set()
+        """What app.database.prepared has prepared in this session."""
 
     async def wait(
         self,

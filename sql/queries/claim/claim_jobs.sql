@@ -25,7 +25,7 @@ WITH lane AS MATERIALIZED (
 ), clock AS MATERIALIZED (SELECT tandem.clock() AS at), leased AS (
     INSERT INTO tandem.lease
         (job_id, token, worker, claimed_at, expires_at, priority, attempt, crashes, suspect, queue, partition_key)
-    SELECT t.job_id, %(token)s, %(worker)s, c.at, c.at + %(lease)s::interval, t.priority, t.attempt + 1, t.crashes,
+    SELECT t.job_id, %(token)s::bigint, %(worker)s::uuid, c.at, c.at + %(lease)s::interval, t.priority, t.attempt + 1, t.crashes,
            t.suspect, t.queue, t.partition_key
     FROM taken AS t CROSS JOIN clock AS c
 )
