@@ -49,11 +49,15 @@ def prepared(text: bytes) -> Prepared:
 
 
 def fits(connection: psycopg.AsyncConnection[Any]) -> bool:
-    """Whether the connection is a direct one in autocommit on which statements may be prepared."""
+    """Whether the connection is a direct one in autocommit, outside a transaction, where statements may be prepared.
+
+    psycopg throws all statements of a session away after a ROLLBACK; inside a transaction that could not be mended.
+    """
     return (
         type(connection) is BoundedAsyncConnection
         and connection.autocommit
         and connection.prepare_threshold is not None
+        and connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
     )
 
 
@@ -91,9 +95,10 @@ def _run(
 
 def _answer(connection: psycopg.AsyncConnection[Any]) -> Generator[Any, Any, pq.abc.PGresult]:
     results = yield from generators.execute(connection.pgconn)
-    if results[-1].status not in _GOOD:
-        raise errors.error_from_result(results[-1], encoding=connection.info.encoding)
-    return results[-1]
+    result: pq.abc.PGresult = results[-1]
+    if result.status not in _GOOD:
+        raise errors.error_from_result(result, encoding=connection.info.encoding)
+    return result
 
 
 def _known(connection: psycopg.AsyncConnection[Any]) -> set[bytes]:

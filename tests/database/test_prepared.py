@@ -7,12 +7,14 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from app.config import DatabaseSettings
 from app.database.connect import connect
 from app.database.deadline import BoundedAsyncConnection, DeadlineExceeded
 from app.database.prepared import fetch, fits, prepared
 from tests.support.proxy import Proxy
+from tests.support.waiting import eventually_async
 
 ANSWERS = prepared(
     b"SELECT %(a)s::bigint, %(b)s::text, %(c)s::float8, %(d)s::uuid, %(e)s::interval, %(f)s::text[], %(a)s::text"
@@ -71,7 +73,7 @@ async def test_a_cancelled_call_ends_the_query_and_leaves_the_connection_usable(
 ) -> None:
     slow = prepared(b"SELECT pg_sleep(%(seconds)s::float8)")
     task = asyncio.create_task(fetch(connection, slow, {"seconds": 60}))
-    await asyncio.sleep(0.05)
+    await eventually_async(lambda: connection.pgconn.transaction_status == TransactionStatus.ACTIVE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -95,6 +97,8 @@ async def test_where_it_does_not_fit(shared_db_url: str) -> None:
     unprepared = await connect(shared_db_url, name="x", settings=DatabaseSettings(prepared_statements=False))
     explicit = await connect(shared_db_url, name="x", autocommit=False)
     plain = await psycopg.AsyncConnection.connect(shared_db_url, autocommit=True)
-    for connection in (unprepared, explicit, plain):
+    inside = await connect(shared_db_url, name="x")
+    await inside.execute("BEGIN")
+    for connection in (unprepared, explicit, plain, inside):
         assert not fits(connection)
         await connection.close()
