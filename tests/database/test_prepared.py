@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from app.config import DatabaseSettings
 from app.database.connect import connect
 from app.database.deadline import BoundedAsyncConnection, DeadlineExceeded
-from app.database.prepared import fetch, fits, prepared
+from app.database.prepared import Value, fetch, fits, prepared
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually_async
 
@@ -33,11 +33,18 @@ async def connection(shared_db_url: str) -> AsyncIterator[BoundedAsyncConnection
 async def test_values_arrive_as_they_are(connection: BoundedAsyncConnection) -> None:
     assert fits(connection)
     who, soon = UUID(int=7), timedelta(days=2, microseconds=-1)
-    given = {"a": -(2**62), "b": "ä'\\", "c": 0.1, "d": who, "e": soon, "f": '{a,NULL,"b c"}'}
+    given: dict[str, Value] = {
+        "a": -(2**62),
+        "b": "ä'\\",
+        "c": 0.1,
+        "d": who,
+        "e": soon,
+        "f": '{a,NULL,"b c"}',
+    }
     for _ in range(3):
         rows = await fetch(connection, ANSWERS, given)
         assert rows == [(-(2**62), "ä'\\", 0.1, who, soon, ["a", None, "b c"], str(-(2**62)))]
-    nothing = dict.fromkeys(given)
+    nothing: dict[str, Value] = dict.fromkeys(given)
     assert await fetch(connection, ANSWERS, nothing) == [(None,) * 7]
 
 
