@@ -6,7 +6,7 @@ WITH input AS MATERIALIZED (
     SELECT u.ord, u.id, u.conversation_id COLLATE "C" AS conversation_id, u.user_id, u.bot_type, u.bot_id, u.bot_name,
            u.start_time, u.end_time, u.conversation_log, u.body_hash, u.context,
            f.id AS first_id, f.job_id AS first_job_id, f.status AS first_status, f.body_hash AS first_hash
-    FROM (SELECT set_config('lock_timeout', '100ms', true)) AS patience CROSS JOIN
+    FROM (SELECT set_config('lock_timeout', '250ms', true)) AS patience CROSS JOIN
     unnest(%(ids)s::uuid[], %(conversation_ids)s::text[], %(user_ids)s::text[], %(bot_types)s::text[],
            %(bot_ids)s::text[], %(bot_names)s::text[], %(start_times)s::timestamptz[], %(end_times)s::timestamptz[],
            %(conversation_logs)s::jsonb[], %(body_hashes)s::bytea[], %(contexts)s::jsonb[]) WITH ORDINALITY

@@ -261,7 +261,7 @@ async def test_more_than_the_limit_come_back_later(db_url: str, monkeypatch: pyt
     assert counts(db_url) == (4, 4)
 
 
-@pytest.mark.parametrize("most", [1, 3, 64])
+@pytest.mark.parametrize("most", [3, 64])
 async def test_many_callers_with_few_ids_at_once(db_url: str, most: int) -> None:
     """Two processes, conversations that both report, each body in two versions: one event, one job, one winner each."""
     settings = make_settings(api={"gather_most": most})
@@ -273,17 +273,17 @@ async def test_many_callers_with_few_ids_at_once(db_url: str, most: int) -> None
     ):
 
         async def call(number: int) -> None:
-            name = f"conv_{number * 7 % 20}"
-            sent = body(name, bot_name=f"Bot {number // 40 % 2}")
-            answer = await (one, other)[number % 2].post(END, content=json.dumps(sent), headers=HEADERS)
+            name = f"conv_{number * 7 % 10}"
+            sent = body(name, bot_name=f"Bot {number // 20 % 2}")
+            answer = await (one, other)[number // 10 % 2].post(END, content=json.dumps(sent), headers=HEADERS)
             assert answer.status_code in (202, 409), answer.text
             if answer.status_code == 202:
                 found.setdefault(name, set()).add(answer.text)
 
-        for number in range(160):
+        for number in range(80):
             tasks.create_task(call(number))
     assert {len(texts) for texts in found.values()} == {1}
-    assert counts(db_url) == (20, 20)
+    assert counts(db_url) == (10, 10)
     check_membership(db_url)
 
 
