@@ -26,7 +26,7 @@ WITH input AS MATERIALIZED (
            g.fingerprint, g.message, g.traceback
     FROM gone AS g CROSS JOIN clock AS c
 ), ended AS (
-    DELETE FROM tandem.cancel_intent AS i USING gone AS g WHERE i.job_id = g.job_id
+    DELETE FROM tandem.cancel_intent AS i USING gone AS g WHERE i.job_id = ANY (ARRAY[g.job_id])
 ), closed AS (
     INSERT INTO tandem.done
         (job_id, token, worker, started_at, finished_at, attempt, outcome, error_class, fingerprint, reason)
