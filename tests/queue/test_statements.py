@@ -19,7 +19,7 @@ FROM pg_proc AS p WHERE p.pronamespace = 'tandem'::regnamespace ORDER BY p.oid::
 """
 TYPES = {"token": "bigint"}
 """What PostgreSQL cannot know from the statement alone; the driver tells it with the value."""
-READERS = {"_all", "_named", "_do", "_rows", "_one", "statement"}
+READERS = {"_all", "_again", "send", "_named", "_do", "_rows", "_one", "statement"}
 
 
 def name_of(path: Path) -> str:
