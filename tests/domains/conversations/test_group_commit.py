@@ -307,3 +307,24 @@ async def test_metrics_count_what_was_written_together(db_url: str, monkeypatch:
     assert "tandem_http_gathered_requests_count 2.0" in scrape
     assert "tandem_http_gathered_requests_sum 4.0" in scrape
     assert "tandem_http_gathered_failed_total 0.0" in scrape
+
+
+async def test_a_commit_that_no_standby_confirmed_is_unknown_to_all(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        db_url,
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE WARNING 'canceling wait for synchronous replication' USING ERRCODE = '01000'; RETURN NEW; END $$",
+    )
+    write(
+        db_url,
+        "CREATE TRIGGER warn AFTER INSERT ON conversation_events FOR EACH ROW"
+        " WHEN (NEW.conversation_id = 'conv_2') EXECUTE FUNCTION warn()",
+    )
+    bodies = [body("conv_1"), body("conv_2")]
+    async with serving(db_url, PATIENT) as client, _gathered(db_url, client, monkeypatch, *bodies) as tasks:
+        pass
+    for task in tasks:
+        assert task.result().json()["type"] == "urn:tandem:problem:outcome-unknown"
+    assert counts(db_url) == (3, 3)
