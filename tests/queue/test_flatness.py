@@ -228,3 +228,32 @@ async def test_the_end_of_a_job_reads_no_more_pages_the_more_have_ended(db_url: 
             await Store(connection).finish_jobs([Finish(job.id, job.token, 1.0, None) for job in jobs])
         for counts in readings.values():
             assert_flat(counts)
+
+
+READY = """
+    INSERT INTO tandem.ready (pos, job_id, ready_at, priority, attempt, crashes, suspect, queue)
+    SELECT nextval('tandem.ready_position'), %s + n, now(), 5, 0, 0, false, 'default' FROM generate_series(1, 400) AS n
+    ORDER BY hashint4(n)"""
+ASKED = """
+    INSERT INTO tandem.cancel_intent (job_id, requested_at, requested_by)
+    SELECT id, now(), 'test' FROM unnest(%s::bigint[]) AS id"""
+
+
+async def test_a_cancel_and_a_deadline_read_no_more_pages_the_more_have_gone(db_url: str) -> None:
+    async with pinned(db_url) as connection:
+        readings = dict[str, list[int]]()
+        for nth in range(5):
+            await connection.execute(READY, (10**9 + nth * 1000,))
+            await connection.execute("DELETE FROM tandem.ready")
+            if nth == 1:
+                await connection.execute(IN_A_QUIET_MOMENT)
+            waiting = await add(connection, 10)
+            late: dict[str, Any] = {"job_ids": waiting, "deadlines": [None] * len(waiting), "reason": "x"}
+            cancelled: dict[str, Any] = {"job_ids": waiting, "hooked_kinds": list[str]()}
+            calls = {("admin", "cancel_waiting"): cancelled, ("expiry", "expire_jobs"): late}
+            for (area, name), params in calls.items():
+                async with connection.transaction(force_rollback=True):
+                    await connection.execute(ASKED, (waiting,))
+                    readings.setdefault(name, []).append(await pages(connection, area, name, params))
+        for counts in readings.values():
+            assert_flat(counts)
