@@ -273,4 +273,4 @@ class Finisher(Service):
 
 
 def _any_delivery(jobs: Sequence[ClaimedJob]) -> bool:
-    return any(is_delivery(job.queue) for job in jobs)
+    return any(map(is_delivery, {job.queue for job in jobs}))
