@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -83,8 +84,13 @@ class Principal:
 
     def may(self, permission: str) -> bool:
         """Whether one of its roles grants `permission` (`area:verb`) and its scopes do not take that away."""
-        granted = any(covers(GRANTS.get(role, frozenset()), permission) for role in self.roles)
-        return granted and (not self.scopes or covers(self.scopes, permission))
+        return _allow(self.roles, self.scopes, permission)
+
+
+@lru_cache(maxsize=1024)  # asked at each call; there are few sets of roles, and both sets are frozen
+def _allow(roles: frozenset[str], scopes: frozenset[str], permission: str) -> bool:
+    granted = any(covers(GRANTS.get(role, frozenset()), permission) for role in roles)
+    return granted and (not scopes or covers(scopes, permission))
 
 
 def covers(patterns: Iterable[str], permission: str) -> bool:
