@@ -32,7 +32,7 @@ def conns(run: Run) -> None:
     for worker in run.programs.workers:
         worker.wait_for("ready", 120)
     idle = run.programs.begin_producing("hold", conns=max(0, options.conns - ACTIVE), seconds=3600)
-    time.sleep(2.0)  # every worker must have fallen asleep
+    time.sleep(1.0)  # every worker must have fallen asleep
     detail["connections"] = run.meter.number(BACKENDS)
     detail["server_mb_per_connection"] = round((_server_mb(run) - before) / detail["connections"], 2)
 
