@@ -18,6 +18,7 @@ from tests.support.claims import claim, worker_connection
 from tests.support.jobs import enqueue_all, outcome, outcomes
 from tests.support.supervised import supervised
 from tests.support.waiting import eventually_async
+from workers.bell import Bell
 from workers.producer import Producer
 from workers.supervisor import Supervisor
 
@@ -157,7 +158,7 @@ async def test_without_a_listen_connection_the_worker_looks_less_and_less_often(
     waits: list[float] = []
     original = Producer._wait
 
-    async def noted(self: Producer, seconds: float, *events: asyncio.Event) -> None:
+    async def noted(self: Producer, seconds: float, *events: Bell) -> None:
         if self.sleeper is not None and self.sleeper.heard in events:
             waits.append(seconds)
             return
