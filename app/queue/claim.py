@@ -8,6 +8,8 @@ never flushed is given out again after a server crash.
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
+from time import monotonic
 
 from app.queue.job import PRIORITIES, ClaimedJob
 from app.queue.store import Lane
@@ -17,6 +19,8 @@ PART = 100
 """Queues in one claim statement: a thousand in one cost 19 ms of the client and 15 ms of the server, work or none."""
 FEW = 20
 """Jobs in a claim that is too small to tell what the share of a queue is."""
+LIVELY = 1.0
+"""Seconds after a job of another queue during which a flooded one is claimed in small parts."""
 
 
 class Floors:
@@ -33,6 +37,8 @@ class Floors:
         self._fast: dict[tuple[str, int], int] = {}
         self._safe: dict[tuple[str, int], int] = {}
         self._flooded: set[str] = set()
+        self._others_at = -inf
+        """When jobs of other queues last came between those of a flooded one."""
 
     def forget(self) -> None:
         """Start from the beginning: the connection or the server is another one."""
@@ -56,11 +62,20 @@ class Floors:
         total = sum(self._weights.values())
         counts = Counter(job.queue for job in jobs)
         self._flooded.update(q for q, n in counts.items() if n * total > len(jobs) * self._weights[q])
-        return [job for job in jobs if job.queue not in self._flooded]
+        others = [job for job in jobs if job.queue not in self._flooded]
+        if others:
+            self._others_at = monotonic()
+        return others
 
     def batch(self, most: int) -> int:
-        """How many to claim at once: half while some queues are flooded and others wait for the claim under way."""
-        return max(1, most // 2) if 0 < len(self._flooded) < len(self.queues) else most
+        """How many to claim at once: less while some queues are flooded and others wait for the claim under way.
+
+        Half as long as nothing comes in the others, then a quarter: small claims cost the flooded queue some speed.
+        """
+        if not 0 < len(self._flooded) < len(self.queues):
+            return most
+        part = 4 if monotonic() - self._others_at < LIVELY else 2
+        return min(most, max(FEW, most // part))
 
     def step_back(self, jobs: Iterable[ClaimedJob]) -> None:
         """Lower the fast floors to just behind these: more rows may lie there than the probe had room for."""

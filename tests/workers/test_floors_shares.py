@@ -1,8 +1,11 @@
 """Which queues a worker looks at first: those that have less than their share, then by weight."""
 
+import time
 from typing import Any
 
-from app.queue.claim import FEW, Floors
+import pytest
+
+from app.queue.claim import FEW, LIVELY, Floors
 from app.queue.job import ClaimedJob
 from tests.workers.test_inbox import job
 
@@ -26,7 +29,22 @@ def test_a_flooded_queue_is_looked_at_after_the_others() -> None:
     quiet = floors.learn(batch(flooded=199, quiet=1), 200)
     assert [one.queue for one in quiet] == ["quiet"]
     assert firsts(floors) == {"flooded": 0, "quiet": LOOKS}
-    assert floors.batch(200) == 100, "the quiet queue waits for the claim under way"
+    assert floors.batch(200) == 50, "the quiet queue waits for the claim under way"
+
+
+def test_a_flood_is_claimed_in_halves_until_something_comes_in_the_other_queues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    floors = Floors({"flooded": 1, "quiet": 1})
+    assert floors.batch(200) == 200
+    floors.learn(batch(flooded=200), 200)
+    assert floors.batch(200) == 100
+    floors.learn(batch(flooded=99, quiet=1), 100)
+    assert floors.batch(200) == 50
+    assert floors.batch(60) == FEW, "fewer would tell nothing of shares"
+    assert floors.batch(10) == 10
+    monkeypatch.setattr("app.queue.claim.monotonic", lambda: time.monotonic() + LIVELY)
+    assert floors.batch(200) == 100
 
 
 def test_queues_that_are_all_flooded_share_by_weight() -> None:
