@@ -15,10 +15,10 @@ BEGIN
         DELETE FROM tandem.touch AS t USING (SELECT o.ctid AS tid FROM tandem.touch AS o WHERE o.queue = q.name AND o.pos >= start ORDER BY o.pos LIMIT 1000) AS f
         WHERE t.ctid = f.tid RETURNING t.pos, t.partition_key, t.band, t.first, t.ended, t.ran_ms, t.charged_ms
     ), by_key AS (
-        SELECT g.partition_key, sum(g.ended) AS ended, sum(g.ran_ms) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, bool_and(g.ended > 0 OR g.first IS NOT NULL) AS plain, min(g.first) AS first,
+        SELECT g.partition_key, sum(g.ended) AS ended, greatest(sum(g.ran_ms), sum(g.ended)) AS ran, sum(g.charged_ms) AS charged, bool_or(g.first IS NULL) AS asks, bool_and(g.ended > 0 OR g.first IS NOT NULL) AS plain, min(g.first) AS first,
                CASE WHEN min(g.band) = max(g.band) THEN min(g.band) + 1 END AS place,  -- most are of one band: no function for ten
                CASE WHEN max(g.first) IS NULL THEN nothing WHEN min(g.band) = max(g.band) THEN nothing[1:min(g.band)] || min(g.first) || nothing[min(g.band) + 2:] ELSE tandem.lowest_by_band(array_agg(g.band), array_agg(g.first)) END AS firsts,
-               bool_and(g.ended > 0) AND abs(sum(g.ran_ms - g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
+               bool_and(g.ended > 0) AND abs(greatest(sum(g.ran_ms), sum(g.ended)) - sum(g.charged_ms)) <= little_ms AS is_little, random() * sample < 1 AS drawn
         FROM (SELECT o.partition_key, o.band, o.first, o.ended, o.ran_ms, o.charged_ms FROM gone AS o UNION ALL SELECT e.partition_key, e.band, e.first, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e) AS g GROUP BY g.partition_key
     ), known AS (
         SELECT k.partition_key, l.lane, k.firsts, t.tid, t.tat, t.lease_floor, CASE WHEN k.place IS NULL THEN t.floors ELSE t.floors[1:k.place - 1] || least(t.floors[k.place], k.first) || t.floors[k.place + 1:10] END AS heads,

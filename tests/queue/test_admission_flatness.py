@@ -73,3 +73,22 @@ async def test_an_admission_reads_no_more_pages_the_more_has_gone(
         assert_flat(readings)
         # Whatever statistics of a moment without jobs have the planner prefer: it is no scan of what has died.
         assert readings[-1] <= 1.1 * readings[2] + 10, readings
+
+
+async def test_turns_of_keys_with_tiny_jobs_are_found_past_no_dead_ones(db_url: str) -> None:
+    """Each turn that is taken leaves a dead one: the time by which turns are sorted has to grow away from them."""
+    async with pinned(db_url) as connection:
+        await manage(connection)
+        for key in range(KEYS):
+            await add(connection, 600, partition_key=f"k{key}")
+        readings = []
+        for _ in range(8):
+            for _ in range(12):
+                await finish(connection, await admit(connection, 40), ran_ms=0.004)
+            readings.append(await pages(connection, "limits", "admit_jobs", params(KEYS)))
+            await connection.execute("DELETE FROM tandem.lease")
+            await connection.execute(FREED)
+        assert await value(connection, "SELECT count(*) FROM tandem.blocked") > 0, (
+            "somebody waits until the end"
+        )
+        assert max(readings[4:]) <= 1.25 * max(readings[:2]) + 20, readings
