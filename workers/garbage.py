@@ -15,3 +15,9 @@ def collect_seldom() -> None:
     # Without a collection before it: that takes 80 ms of a start and finds nothing to speak of.
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 20)
+
+
+def collect_young() -> None:
+    """Look at what is new, where the looks are seldom; once a second, so that few large cycles do not wait for many."""
+    if gc.get_freeze_count():
+        gc.collect(1)

@@ -30,6 +30,7 @@ from workers.admitter import Admitter
 from workers.connections import HandlerConnections
 from workers.executor import Executor, Stop
 from workers.finisher import Finisher
+from workers.garbage import collect_young
 from workers.heartbeat import Heartbeat
 from workers.inbox import Inbox
 from workers.prober import Prober
@@ -281,6 +282,7 @@ class Supervisor:
         """Wait for the stop; a worker whose heartbeat died would lose every lease, so it ends instead."""
         while not stop.done():
             await asyncio.wait([stop], timeout=1.0)
+            collect_young()
             if not self.heartbeat.alive and not stop.done():
                 _log.critical("the heartbeat thread is gone: the worker ends, its supervisor starts another")
                 self.stopping.set()

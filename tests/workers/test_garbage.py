@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.garbage import YOUNG, collect_seldom
+from workers.garbage import YOUNG, collect_seldom, collect_young
 
 
 class Node:
@@ -36,3 +36,19 @@ def test_what_a_job_leaves_is_collected_and_what_the_process_began_with_is_left_
     while late() is not None and len(kept) < 3 * YOUNG:
         kept.append([len(kept)])
     assert late() is None
+
+
+@pytest.mark.usefixtures("collector")
+def test_one_large_thing_in_a_cycle_does_not_wait_for_thousands_of_small_ones() -> None:
+    gc.disable()  # nothing but the call below may end it
+    try:
+        collect_young()
+        early = weakref.ref(Node())
+        collect_young()
+        assert early() is not None, "a process that never asked for it keeps Python's own ways"
+        collect_seldom()
+        late = weakref.ref(Node())
+        collect_young()
+        assert late() is None
+    finally:
+        gc.enable()
