@@ -95,6 +95,8 @@ class FloorMachine(RuleBasedStateMachine):
     """How often any floor moved, over all examples."""
     late: ClassVar[int] = 0
     """Commits of positions below the mover's newest sample: what floors have to wait for."""
+    found: ClassVar[list[str]] = []
+    """What was wrong, each time it was."""
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run on the machine's own loop."""
@@ -290,7 +292,10 @@ class FloorMachine(RuleBasedStateMachine):
             ("may come back", claimed),
         ):
             passed = [(priority, at) for priority, at in places if at < floor.get(priority, 0)]
-            assert not passed, f"floors {floor} have passed what {what}: {passed} (priority, position)"
+            if passed:
+                said = f"floors {floor} have passed what {what}: {passed} (priority, position)"
+                self.found.append(said)
+                raise AssertionError(said)
 
 
 async def open_actors(url: str) -> Actors:
