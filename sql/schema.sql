@@ -84,7 +84,7 @@ BEGIN
     ELSIF cardinality(finished) > 0 THEN
         INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
         SELECT e.queue, e.partition_key, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e;
-        PERFORM tandem.wake(ARRAY[tandem.wake_lane(queue_name)]);  -- the caller takes no more: let others use what it freed
+        PERFORM tandem.wake_queues(ARRAY[queue_name]);  -- the caller takes no more: let others use what it freed
     END IF;
     RETURN NEXT;
     IF cardinality(ids) > 0 THEN
@@ -252,14 +252,12 @@ CREATE FUNCTION tandem.block_job(id bigint, at timestamp with time zone, queue t
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-DECLARE
-    lane integer := tandem.wake_lane(queue);
 BEGIN
     PERFORM tandem.block_jobs(ARRAY[id], ARRAY[queue], ARRAY[partition_key], ARRAY[priority]::smallint[], '{0}', '{0}', '{f}',
                               ARRAY[at], ARRAY[NULL::timestamptz], false);
     IF wakes THEN
-        PERFORM set_config('tandem.wake_' || lane, '', true);
-        PERFORM tandem.wake_at_commit(lane);
+        PERFORM set_config('tandem.queue_' || tandem.queue_number(queue), '', true);
+        PERFORM tandem.wake_queue_at_commit(queue);
     END IF;
 END
 $$;
@@ -426,7 +424,7 @@ BEGIN
     VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts, st.per_turn);
     DELETE FROM tandem.admission AS a WHERE a.queue = q.name AND a.seq = before;
     IF is_full AND EXISTS (SELECT FROM unnest(st.starts) AS s WHERE s < 'infinity') THEN
-        PERFORM tandem.wake(ARRAY[tandem.wake_lane(q.name)]);
+        PERFORM tandem.wake_queues(ARRAY[q.name]);
     END IF;
     RETURN (SELECT extract(epoch FROM min(t.due_at) - now) FROM tandem.turn AS t WHERE t.queue = q.name AND t.due_at > st.due_floor);
 END
@@ -563,7 +561,7 @@ BEGIN
     CROSS JOIN unnest(queues) AS q(queue);
     PERFORM tandem.insert_jobs(at, made.ids, made.queues, made.payloads, made.queues, NULL, NULL, made.keys, made.events, NULL, made.contexts);
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (SELECT DISTINCT tandem.wake_lane(q) AS lane FROM unnest(queues) AS q) AS l;
+        PERFORM tandem.wake_batch_at_commit(queues);
     END IF;
     RETURN cardinality(made.ids);
 END
@@ -650,14 +648,14 @@ DECLARE
     answer record;
     at timestamptz;
     id bigint;
-    mark text := 'tandem.wake_' || tandem.wake_lane(queue);
+    mark text := 'tandem.queue_' || tandem.queue_number(queue);
     xid text;
     wakes boolean;
 BEGIN
     IF NOT tandem.fits_size(payload, policy, context) THEN payload := tandem.refuse_size(payload, policy, context); END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
         IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
-        -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
+        -- First the xid, then clock and position. The first row of a transaction and queue wakes it at the commit.
         xid := pg_current_xact_id();
         wakes := current_setting(mark, true) IS DISTINCT FROM xid;
         IF wakes THEN mark := set_config(mark, xid, true); END IF;
@@ -699,9 +697,8 @@ BEGIN
         RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (
-            SELECT DISTINCT tandem.wake_lane(coalesce(c.queue, 'default')) AS lane
-            FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
+        PERFORM tandem.wake_batch_at_commit(ARRAY(
+            SELECT DISTINCT coalesce(c.queue, 'default') FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)));
     END IF;
     WITH input AS MATERIALIZED (
         SELECT nextval('tandem.job_id') AS id, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,
@@ -752,10 +749,9 @@ BEGIN
     PERFORM tandem.refuse_size(u.payload, u.policy, u.context) FROM unnest(payloads, policies, contexts) AS u(payload, policy, context)
     WHERE NOT tandem.fits_size(u.payload, u.policy, u.context);
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (
-            SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
-            FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
-            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)) AS l;
+        PERFORM tandem.wake_batch_at_commit(ARRAY(
+            SELECT DISTINCT coalesce(u.queue, 'default') FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
+            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)));
     END IF;
     IF unique_keys IS NULL THEN
         SELECT array_agg(nextval('tandem.job_id')) INTO ids FROM unnest(kinds);
@@ -1901,8 +1897,8 @@ BEGIN
         job := nextval('tandem.job_id');
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, context)
         VALUES (job, at, id, 5, queue, queue, key, body, header);
-        -- As in tandem.enqueue: the first row of a transaction and lane wakes it at the commit.
-        mark := 'tandem.wake_' || tandem.wake_lane(queue);
+        -- As in tandem.enqueue: the first row of a transaction and queue wakes it at the commit.
+        mark := 'tandem.queue_' || tandem.queue_number(queue);
         wakes := wake = 'commit' AND current_setting(mark, true) IS DISTINCT FROM xid;
         IF wakes THEN mark := set_config(mark, xid, true); END IF;
         IF queue = ANY (managed) THEN
@@ -1986,6 +1982,10 @@ LEFT JOIN LATERAL (
     ORDER BY x.expected NULLS LAST LIMIT 1
 ) AS b ON q.paused_at IS NULL AND v.servers > 0 AND t.mean > 0 AND NOT z.stopped
 $_$;
+
+CREATE FUNCTION tandem.queue_number(queue text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN ((hashtext(queue))::bigint & '4294967295'::bigint);
 
 CREATE FUNCTION tandem.queue_servers(queue text, busy double precision) RETURNS double precision
     LANGUAGE sql STABLE
@@ -2323,9 +2323,62 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tandem.wake_batch_at_commit(queues text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    names CONSTANT text[] := ARRAY(SELECT DISTINCT q FROM unnest(queues) AS q);
+    lanes CONSTANT integer[] := ARRAY(SELECT DISTINCT tandem.wake_lane(q) FROM unnest(names) AS q);
+BEGIN
+    IF cardinality(names) <= 8 THEN
+        PERFORM tandem.wake_queue_at_commit(q) FROM unnest(names) AS q;
+    ELSE
+        PERFORM tandem.wake_at_commit(l) FROM unnest(lanes) AS l;
+    END IF;
+END
+$$;
+
 CREATE FUNCTION tandem.wake_lane(queue text) RETURNS integer
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN (hashtext(queue) & 31);
+
+CREATE FUNCTION tandem.wake_queue_at_commit(queue text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    mark text := 'tandem.queue_' || tandem.queue_number(queue);
+    xid text := pg_current_xact_id()::text;
+    place tid;
+BEGIN
+    IF current_setting(mark, true) IS DISTINCT FROM xid THEN
+        INSERT INTO tandem.wake_request (lane, queue) VALUES (tandem.wake_lane(queue), queue) RETURNING ctid INTO place;
+        PERFORM set_config(mark, xid, true), set_config('tandem.place_' || tandem.queue_number(queue), place::text, true);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION tandem.wake_queues(queues text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    queue text;
+    lane integer;
+    notified integer := 0;
+BEGIN
+    FOREACH queue IN ARRAY queues LOOP
+        lane := tandem.wake_lane(queue);
+        -- As in tandem.wake.
+        IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE
+           AND pg_notification_queue_usage() < 0.9 THEN
+            notified := notified + tandem.wake_sleepers(queue);
+        END IF;
+    END LOOP;
+    RETURN notified;
+END
+$$;
 
 CREATE FUNCTION tandem.wake_ready() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2333,10 +2386,11 @@ CREATE FUNCTION tandem.wake_ready() RETURNS trigger
     AS $$
 DECLARE
     lane integer := tandem.wake_lane(NEW.queue);
+    told integer;
 BEGIN
     -- As in tandem.wake, without its loop.
     IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
-        PERFORM pg_notify('tandem_wake_' || lane, '');
+        told := tandem.wake_sleepers(NEW.queue);  -- no PERFORM: that is a query
     END IF;
     RETURN NULL;
 END
@@ -2347,12 +2401,60 @@ CREATE FUNCTION tandem.wake_requested() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    place text := coalesce(current_setting('tandem.request_' || NEW.lane, true), '');
+    place text := coalesce(current_setting(
+        coalesce('tandem.place_' || tandem.queue_number(NEW.queue), 'tandem.request_' || NEW.lane), true), '');
 BEGIN
     -- Without its place (the caller said RESET ALL) the row stays; nobody ever reads it.
     DELETE FROM tandem.wake_request WHERE ctid = nullif(place, '')::tid AND lane = NEW.lane;
-    PERFORM tandem.wake(ARRAY[NEW.lane]);
+    IF NEW.queue IS NULL THEN
+        PERFORM tandem.wake(ARRAY[NEW.lane]);
+    ELSE
+        PERFORM tandem.wake_queues(ARRAY[NEW.queue]);
+    END IF;
     RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tandem.wake_sleepers(queue text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    -- Seat 2 has an owner, asleep or not: there are three workers or more. With fewer no probe is wasted on the others.
+    few boolean := pg_try_advisory_lock_shared(hashtext(queue), 1413565102) AND pg_advisory_unlock_shared(hashtext(queue), 1413565102);
+    seat integer := CASE WHEN few THEN 1 ELSE floor(random() * 64) END;
+    other integer;
+    told integer := 0;
+BEGIN
+    -- Down by random steps: however many of the low seats are taken, each of them is found about equally often.
+    WHILE seat >= 0 AND pg_try_advisory_lock_shared(hashtext(queue), 1413565200 + seat)
+          AND pg_advisory_unlock_shared(hashtext(queue), 1413565200 + seat) LOOP
+        seat := CASE seat WHEN 0 THEN -1 ELSE floor(random() * seat) END;
+    END LOOP;
+    IF seat < 0 THEN
+        -- Another producer's probe of the lane looks like a sleeper; some sleepers have no seat, or another queue.
+        IF pg_try_advisory_lock(1413565006, tandem.wake_lane(queue)) AND pg_advisory_unlock(1413565006, tandem.wake_lane(queue)) THEN
+            RETURN 0;
+        END IF;
+        few := false;
+        seat := 1;
+        WHILE seat < 64 AND pg_try_advisory_lock_shared(hashtext(queue), 1413565200 + seat)
+              AND pg_advisory_unlock_shared(hashtext(queue), 1413565200 + seat) LOOP
+            seat := seat + 1;
+        END LOOP;
+        IF seat = 64 THEN
+            PERFORM pg_notify('tandem_wake_' || tandem.wake_lane(queue), '');
+            RETURN 1;
+        END IF;
+    END IF;
+    FOR nth IN 0..CASE WHEN few THEN seat ELSE 4 END LOOP  -- the seat, those below, then those above
+        other := CASE WHEN nth <= seat THEN seat - nth ELSE nth END;
+        CONTINUE WHEN nth > 0 AND pg_try_advisory_lock_shared(hashtext(queue), 1413565200 + other)
+                      AND pg_advisory_unlock_shared(hashtext(queue), 1413565200 + other);
+        told := told + (pg_notify('tandem_seat_' || tandem.queue_number(queue) || '_' || other, '') IS NOT NULL)::integer;  -- no PERFORM: that is a query
+        EXIT WHEN told = 2;
+    END LOOP;
+    RETURN told;
 END
 $$;
 
@@ -3539,10 +3641,13 @@ CREATE TABLE tandem.unique_key (
 COMMENT ON TABLE tandem.unique_key IS 'Idempotency keys; outlives the partitions of job';
 
 CREATE UNLOGGED TABLE tandem.wake_request (
-    lane integer NOT NULL
+    lane integer NOT NULL,
+    queue text COLLATE pg_catalog."C"
 );
 
 COMMENT ON TABLE tandem.wake_request IS 'A row lives inside one transaction: its deferred trigger wakes the lane at commit';
+
+COMMENT ON COLUMN tandem.wake_request.queue IS 'two of those who sleep on it are told; NULL: all who sleep on the lane';
 
 CREATE TABLE tandem.worker (
     id uuid NOT NULL,

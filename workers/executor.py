@@ -323,7 +323,7 @@ class Executor:
             pairs = [(job.id, job.token) for job in jobs]
             back = await store.hand_back_jobs(pairs, delay=delay, started=started)
             if back and not delay:
-                await store.wake_lanes(await store.find_lanes(sorted({queue for _, queue in back})))
+                await store.wake_queues({queue for _, queue in back})
         except CONNECTION_LOST as error:
             await self.maintenance.lost(error)
         except Exception:

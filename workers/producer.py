@@ -2,9 +2,9 @@
 
 Asleep means: our shared lock is held on our wake lanes, so every commit after it notifies us. Falling asleep is
 lock, one claim from the safe floors, then wait. The lock is kept while claims stay short and given up when busy.
+Only two sleepers are told of a commit: a worker that was told and cannot take what is there tells two others.
 """
 
-import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,8 @@ from time import monotonic
 from typing import Literal
 from uuid import UUID
 
-import psycopg
-
 from app import events
-from app.database.connect import CONNECTION_LOST, is_pooled
-from app.database.listener import Listener
+from app.database.connect import CONNECTION_LOST
 from app.database.reconnecting import Open, Reconnecting
 from app.queue import wake
 from app.queue.admission_store import AdmissionStore
@@ -29,12 +26,14 @@ from workers.admitter import Admitter
 from workers.bell import Bell, first_of
 from workers.inbox import Inbox
 from workers.service import Service
+from workers.sleeper import Sleeper
 
 Mode = Literal["poll", "listen", "hybrid"]
 Look = Callable[[Sequence[str]], list[Lane]]
-LISTEN_CHECK = 10.0
 LISTEN_RECHECK = 30.0
 """How often mode `listen` looks all the same: a foreign producer may commit long after its probe."""
+PASSED_OVER = 0.05
+"""Seconds after which a sleeper looks again that had room for plain jobs, and no free slot for managed ones."""
 _REFUSED_WAITS = (*wake.RECHECKS[1:], wake.STEADY)
 
 
@@ -70,6 +69,8 @@ class Producer(Service):
         self._generation = 0
         self._refused = 0
         """How often in a row falling asleep was not possible."""
+        self._passed_over = False
+        """Whether the last look left a managed queue out, for want of a free slot."""
 
     async def run(self) -> None:
         """Claim until stopped."""
@@ -113,29 +114,32 @@ class Producer(Service):
                 await self._wait(min(self.poll_every, self.admitter.patience), self.admitter.stirred)
             return
         waits = self._waits()
-        self.sleeper.heard.clear()
         if await self.sleeper.lie_down(self.floors.queues):
             self._refused = 0
         else:
             # No lock now: look again soon, then try to lie down again; later and later while it is refused.
             waits = iter((_REFUSED_WAITS[min(self._refused, len(_REFUSED_WAITS) - 1)],))
             self._refused += 1
+        seen = False  # whether the last look began after the last notification, and left nothing behind
         try:
             while not self.stopping.is_set():
                 self.sleeper.heard.clear()
                 self.admitter.stirred.clear()
+                seen = False
                 if self._room() <= 0:
                     break  # nobody sleeps while every slot is busy: who enqueues would notify in vain
                 if await self._claim_everything():
                     break
+                seen = True
                 if self.sleeper.interrupted:
                     break
                 wait = next(waits, None)
                 if wait is None:
                     break
-                await self._wait(min(wait, self.admitter.patience), self.sleeper.heard, self.admitter.stirred)
+                wait = min(wait, self.admitter.patience, PASSED_OVER if self._passed_over else wait)
+                await self._wait(wait, self.sleeper.heard, self.admitter.stirred)
         finally:
-            await self.sleeper.get_up()
+            await self.sleeper.get_up(tell=not seen or self.sleeper.heard.is_set())
 
     def _waits(self) -> Iterator[float]:
         if self.mode == "hybrid":
@@ -152,9 +156,12 @@ class Producer(Service):
 
     async def _admit(self, *, thorough: bool) -> bool:
         """Take from the managed queues what there is room for; True when one had as much as was asked for."""
-        more = False
+        more = self._passed_over = False
         for queue in self.floors.in_turn() if self.admitter.managed else ():
-            if not self.admitter.manages(queue) or self.admitter.room(queue) <= 0:
+            if not self.admitter.manages(queue):
+                continue
+            if self.admitter.room(queue) <= 0:
+                self._passed_over = True
                 continue
             store = AdmissionStore(await self.claiming.get())
             admitted, want = await self.admitter.admit(store, queue, thorough=thorough)
@@ -190,114 +197,15 @@ class Producer(Service):
 
     async def _wait_for_room(self) -> None:
         self.inbox.low.clear()
-        if self._room() <= 0:
+        if self._room() > 0:
+            return
+        if self.sleeper is None:
             await self._wait(1.0, self.inbox.low)
+            return
+        if self.sleeper.heard.is_set():
+            await self.sleeper.tell_others()
+        await self._wait(1.0, self.inbox.low, self.sleeper.heard)
 
     async def _wait(self, seconds: float, *bells: Bell) -> None:
         """Wait for one of the bells, a stop, or the time, whichever comes first."""
         await first_of(seconds, self.stopping, *bells)
-
-
-class Sleeper(Service):
-    """Keeps the LISTEN connection: opens it again when it fails, checks it, and holds the sleeping locks on it."""
-
-    def __init__(self, opener: Open, on_cancel: Callable[[], None]) -> None:
-        super().__init__("listener")
-        self._on_cancel = on_cancel
-        self.heard = Bell()
-        self.interrupted = False
-        """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
-        self.deaf = False
-        """Set when the only way to the server is a transaction pooler, which passes no notifications on."""
-        self._connection = Reconnecting("listener", opener)
-        self._listener: Listener | None = None
-        self._lanes: list[int] = []
-        self._asleep = False
-
-    async def run(self) -> None:
-        """Hold one listening connection for as long as it lasts."""
-        connection = await self._connection.get()
-        if is_pooled(connection):
-            await self._go_without()
-            return
-        listener, lost = Listener(connection, self._hear), None
-        try:
-            self._lanes = []
-            async with listener.talking():
-                await listener.listen([wake.CANCEL_CHANNEL])
-            self._listener = listener
-            while not self.stopping.is_set():
-                failed = asyncio.ensure_future(listener.failed.wait())
-                stopped = asyncio.ensure_future(self.stopping.wait())
-                done, pending = await asyncio.wait(
-                    (failed, stopped), timeout=LISTEN_CHECK, return_when=asyncio.FIRST_COMPLETED
-                )
-                for one in pending:
-                    one.cancel()
-                if failed in done or (not done and self._lanes and not await listener.check(5.0)):
-                    lost = "the LISTEN connection failed"
-                    break
-        except CONNECTION_LOST as error:
-            lost = str(error)
-        finally:
-            self._listener = None
-            self.interrupted, self._asleep = True, False
-            await listener.close()
-            self.heard.set()  # whoever sleeps must look for itself
-        if lost is None:
-            await self._connection.close()
-        else:
-            await self._connection.lost(psycopg.OperationalError(lost))
-
-    async def _go_without(self) -> None:
-        """LISTEN and sleeping locks would stay with a server process that other clients get next."""
-        self._log.warning(
-            "the address leads through a transaction pooler: nothing wakes this worker, it looks every %g to %g s; "
-            "set DATABASE_LISTEN_URL to a direct address of the server",
-            wake.RECHECKS[1],
-            wake.STEADY,
-        )
-        self.deaf = True
-        await self._connection.close()
-        await self.stopping.wait()
-
-    def _hear(self, channel: str) -> None:
-        if channel == wake.CANCEL_CHANNEL:
-            self._on_cancel()
-        else:
-            self.heard.set()
-
-    async def lie_down(self, queues: tuple[str, ...]) -> bool:
-        """Announce that we sleep; False when that is not possible now, and only polling helps."""
-        listener, self.interrupted = self._listener, False
-        if listener is None:
-            return False
-        try:
-            async with listener.talking() as connection:
-                store = Store(connection)
-                if not self._lanes:
-                    self._lanes = await store.find_lanes(queues)
-                    await listener.listen(wake.channel(lane) for lane in self._lanes)
-                answers = await store.lie_down(self._lanes)
-                if not all(answers.values()):
-                    await store.get_up([lane for lane, asleep in answers.items() if asleep])
-                    return False
-        except psycopg.Error as error:  # any: LISTEN may be refused, for instance by a standby
-            self._log.warning("cannot announce the sleep: %s", error)
-            listener.failed.set()
-            return False
-        self._asleep = True
-        return True
-
-    async def get_up(self) -> None:
-        """Take the announcement back; a failed connection has taken it back by itself."""
-        listener = self._listener
-        if listener is None or not self._asleep:
-            return
-        self._asleep = False
-        try:
-            async with listener.talking() as connection:
-                await Store(connection).get_up(self._lanes)
-        except psycopg.Error as error:
-            self._log.warning("cannot take the announcement back: %s", error)
-            listener.failed.set()

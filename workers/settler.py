@@ -161,7 +161,6 @@ class Settler(Service):
         if not queues:
             return
         try:
-            store = Store(await self.settling.get())
-            await store.wake_lanes(await store.find_lanes(sorted(queues)))
+            await Store(await self.settling.get()).wake_queues(queues)
         except CONNECTION_LOST as error:
             await self.settling.lost(error)

@@ -54,7 +54,7 @@ def enqueue_many(
 ) -> list[Enqueued]:
     """Enqueue up to 1,000 jobs with one statement in `place`'s transaction; answers follow the order given.
 
-    `wake=True` wakes sleeping workers when the transaction commits; with False the caller calls tandem.wake(lanes)
+    `wake=True` wakes sleeping workers when the transaction commits; with False the caller calls tandem.wake_queues
     after its commit, or the workers find the job by polling. Raises InvalidInput before anything is sent, and
     UniqueConflict when a unique key belongs to another payload: the transaction is still good, and holds the other
     jobs of the call. With `on_conflict="report"` such a job is answered with `conflict` instead. What the driver

@@ -353,20 +353,16 @@ class Store:
         await self._do("worker", "declare_queues", {"queues": list(queues)})
 
     async def wake_lanes(self, lanes: Sequence[int]) -> int:
-        """Notify the lanes on which somebody sleeps; answers how many notifications went out."""
+        """Notify all who sleep on the lanes; answers how many notifications went out."""
         return int((await self._all("wake", "wake_lanes", {"lanes": list(lanes)}))[0][0])
+
+    async def wake_queues(self, queues: Iterable[str]) -> int:
+        """Wake two of those who sleep on each queue, this session not; answers how many notifications went out."""
+        return int((await self._all("wake", "wake_queues", {"queues": sorted(queues)}))[0][0])
 
     async def find_lanes(self, queues: Sequence[str]) -> list[int]:
         """The wake lanes of these queues."""
         return [row[0] for row in await self._all("wake", "find_lanes", {"queues": list(queues)})]
-
-    async def lie_down(self, lanes: Sequence[int]) -> dict[int, bool]:
-        """Announce a sleeper on its lanes; False where a producer held the lock this instant."""
-        return {row[0]: row[1] for row in await self._all("wake", "lie_down", {"lanes": list(lanes)})}
-
-    async def get_up(self, lanes: Sequence[int]) -> None:
-        """Take the announcements back."""
-        await self._all("wake", "get_up", {"lanes": list(lanes)})
 
 
 def _tries(failed: Sequence[Failed]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ CANCEL_CHANNEL = "tandem_cancel"
 RECHECKS = (0.005, 0.020, 0.100, 0.500)
 """Seconds after falling asleep at which a sleeper looks again: a foreign producer may probe before its commit."""
 STEADY = 1.0
+SEATED_QUEUES = 8
+"""A worker of more queues takes no seats: each is two locks of the server's table, which all workers share."""
 
 
 def rechecks() -> Iterator[float]:
@@ -25,5 +27,5 @@ def rechecks() -> Iterator[float]:
 
 
 def channel(lane: int) -> str:
-    """The LISTEN channel of a wake lane."""
+    """The LISTEN channel of a wake lane: what tells all who sleep there."""
     return f"{CHANNEL}{lane}"

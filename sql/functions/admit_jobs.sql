@@ -35,7 +35,7 @@ BEGIN
     ELSIF cardinality(finished) > 0 THEN
         INSERT INTO tandem.touch (queue, partition_key, ended, ran_ms, charged_ms)
         SELECT e.queue, e.partition_key, e.ended, e.ran_ms, e.charged_ms FROM unnest(ends) AS e;
-        PERFORM tandem.wake(ARRAY[tandem.wake_lane(queue_name)]);  -- the caller takes no more: let others use what it freed
+        PERFORM tandem.wake_queues(ARRAY[queue_name]);  -- the caller takes no more: let others use what it freed
     END IF;
     RETURN NEXT;
     IF cardinality(ids) > 0 THEN

@@ -18,7 +18,7 @@ BEGIN
     VALUES (q.name, st.heard, st.probed_at, st.clock_ms, st.mean_ms, st.slot_floor, st.due_floor, st.shelves, st.ranks, st.starts, st.per_turn);
     DELETE FROM tandem.admission AS a WHERE a.queue = q.name AND a.seq = before;
     IF is_full AND EXISTS (SELECT FROM unnest(st.starts) AS s WHERE s < 'infinity') THEN
-        PERFORM tandem.wake(ARRAY[tandem.wake_lane(q.name)]);
+        PERFORM tandem.wake_queues(ARRAY[q.name]);
     END IF;
     RETURN (SELECT extract(epoch FROM min(t.due_at) - now) FROM tandem.turn AS t WHERE t.queue = q.name AND t.due_at > st.due_floor);
 END

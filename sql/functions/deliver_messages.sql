@@ -18,7 +18,7 @@ BEGIN
     CROSS JOIN unnest(queues) AS q(queue);
     PERFORM tandem.insert_jobs(at, made.ids, made.queues, made.payloads, made.queues, NULL, NULL, made.keys, made.events, NULL, made.contexts);
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (SELECT DISTINCT tandem.wake_lane(q) AS lane FROM unnest(queues) AS q) AS l;
+        PERFORM tandem.wake_batch_at_commit(queues);
     END IF;
     RETURN cardinality(made.ids);
 END

@@ -13,14 +13,14 @@ DECLARE
     answer record;
     at timestamptz;
     id bigint;
-    mark text := 'tandem.wake_' || tandem.wake_lane(queue);
+    mark text := 'tandem.queue_' || tandem.queue_number(queue);
     xid text;
     wakes boolean;
 BEGIN
     IF NOT tandem.fits_size(payload, policy, context) THEN payload := tandem.refuse_size(payload, policy, context); END IF;
     IF unique_key IS NULL AND run_at IS NULL THEN  -- the common case, without the array machinery
         IF NOT tandem.fits_job(kind, queue, priority, partition_key) THEN kind := tandem.refuse_job(kind, queue, priority, partition_key); END IF;
-        -- First the xid, then clock and position. The first row of a transaction and lane wakes it at the commit.
+        -- First the xid, then clock and position. The first row of a transaction and queue wakes it at the commit.
         xid := pg_current_xact_id();
         wakes := current_setting(mark, true) IS DISTINCT FROM xid;
         IF wakes THEN mark := set_config(mark, xid, true); END IF;

@@ -15,9 +15,8 @@ BEGIN
         RAISE EXCEPTION 'run_at is at most 366 days ahead' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (
-            SELECT DISTINCT tandem.wake_lane(coalesce(c.queue, 'default')) AS lane
-            FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)) AS l;
+        PERFORM tandem.wake_batch_at_commit(ARRAY(
+            SELECT DISTINCT coalesce(c.queue, 'default') FROM pg_temp.tandem_copy AS c WHERE coalesce(c.run_at <= at, true)));
     END IF;
     WITH input AS MATERIALIZED (
         SELECT nextval('tandem.job_id') AS id, c.queue, c.priority, c.run_at, c.partition_key, c.event_id, c.policy,

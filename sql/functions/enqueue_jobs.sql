@@ -26,10 +26,9 @@ BEGIN
     PERFORM tandem.refuse_size(u.payload, u.policy, u.context) FROM unnest(payloads, policies, contexts) AS u(payload, policy, context)
     WHERE NOT tandem.fits_size(u.payload, u.policy, u.context);
     IF wake = 'commit' THEN
-        PERFORM tandem.wake_at_commit(l.lane) FROM (
-            SELECT DISTINCT tandem.wake_lane(coalesce(u.queue, 'default')) AS lane
-            FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
-            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)) AS l;
+        PERFORM tandem.wake_batch_at_commit(ARRAY(
+            SELECT DISTINCT coalesce(u.queue, 'default') FROM unnest(kinds, queues, run_ats) AS u(kind, queue, run_at)
+            WHERE u.kind IS NOT NULL AND coalesce(u.run_at <= at, true)));
     END IF;
     IF unique_keys IS NULL THEN
         SELECT array_agg(nextval('tandem.job_id')) INTO ids FROM unnest(kinds);

@@ -21,8 +21,8 @@ BEGIN
         job := nextval('tandem.job_id');
         INSERT INTO tandem.job (id, created_at, event_id, priority, queue, kind, partition_key, payload, context)
         VALUES (job, at, id, 5, queue, queue, key, body, header);
-        -- As in tandem.enqueue: the first row of a transaction and lane wakes it at the commit.
-        mark := 'tandem.wake_' || tandem.wake_lane(queue);
+        -- As in tandem.enqueue: the first row of a transaction and queue wakes it at the commit.
+        mark := 'tandem.queue_' || tandem.queue_number(queue);
         wakes := wake = 'commit' AND current_setting(mark, true) IS DISTINCT FROM xid;
         IF wakes THEN mark := set_config(mark, xid, true); END IF;
         IF queue = ANY (managed) THEN

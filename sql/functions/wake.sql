@@ -1,4 +1,4 @@
--- tandem.wake(lanes): notifies the lanes on which somebody sleeps; call it after the commit.
+-- tandem.wake(lanes): notifies all who sleep on the lanes; call it after the commit. tandem.wake_queues tells two of a queue.
 -- A sleeper holds its lane's advisory lock shared: taking it exclusively proves that nobody sleeps. Lock and
 -- unlock stand in one expression, so that no cancel can fall between them. Returns the number of notifications.
 CREATE OR REPLACE FUNCTION tandem.wake(lanes integer[]) RETURNS integer

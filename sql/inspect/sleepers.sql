@@ -9,6 +9,7 @@ SELECT l.objid AS lane, l.pid, a.application_name AS session, a.client_addr AS h
         WHERE tandem.wake_lane(q.name) = l.objid::integer) AS queues
 FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.classid = 1413565006 AND l.objsubid = 2 AND l.mode = 'ShareLock' AND l.granted
+WHERE l.locktype = 'advisory' AND l.classid = 1413565006 AND l.objsubid = 2 AND l.objid < 32
+  AND l.mode = 'ShareLock' AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY l.objid, l.pid;

@@ -11,10 +11,11 @@ import pytest
 from app.queue import wake
 from app.queue.enqueue import enqueue, enqueue_many
 from app.queue.job import NewJob
-from app.queue.store import Store
+from app.queue.sleep_store import Place, SleepStore
 from tests.support.waiting import eventually_async
 
 Count = Callable[[], int]
+ALL = [Place(lane) for lane in range(32)]
 MARKER = "all that came before has been handed over"
 
 
@@ -55,7 +56,7 @@ async def listening(url: str, *, asleep: bool) -> AsyncIterator[Ear]:
                 psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(wake.channel(lane)))
             )
         if asleep:
-            await Store(connection).lie_down(list(range(32)))
+            assert await SleepStore(connection).lie_down(ALL)
         yield ear
 
 
@@ -123,7 +124,7 @@ async def test_a_producer_that_wakes_by_itself_is_left_to_do_it(db_url: str) -> 
 
 async def test_who_got_up_is_not_notified_any_more(db_url: str) -> None:
     async with listening(db_url, asleep=True) as ear:
-        await Store(ear.connection).get_up(list(range(32)))
+        await SleepStore(ear.connection).get_up(ALL)
         with psycopg.connect(db_url, autocommit=True) as producer:
             enqueue(producer, NewJob("test"))
         assert await ear.count() == 0
@@ -134,18 +135,18 @@ async def test_two_sleepers_share_a_lane_and_a_producer_that_probes_stands_in_th
 ) -> None:
     async with listening(db_url, asleep=True) as ear, listening(db_url, asleep=True) as other:
         assert await ear.count() == await other.count() == 0
-        await Store(ear.connection).get_up([3])
-        await Store(other.connection).get_up([3])
+        await SleepStore(ear.connection).get_up([Place(3)])
+        await SleepStore(other.connection).get_up([Place(3)])
         async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as producer:
             await producer.execute("SELECT pg_advisory_lock(1413565006, 3)")
-            assert await Store(ear.connection).lie_down([3]) == {3: False}
+            assert not await SleepStore(ear.connection).lie_down([Place(3)])
             await producer.execute("SELECT pg_advisory_unlock(1413565006, 3)")
-            assert await Store(ear.connection).lie_down([3]) == {3: True}
+            assert await SleepStore(ear.connection).lie_down([Place(3)])
 
 
 async def test_queues_spread_over_the_lanes(db_url: str) -> None:
     async with await psycopg.AsyncConnection.connect(db_url) as connection:
-        lanes = await Store(connection).find_lanes([f"queue{n}" for n in range(500)])
+        lanes = await SleepStore(connection).find_lanes([f"queue{n}" for n in range(500)])
         assert lanes == list(range(32))
 
 

@@ -1,4 +1,4 @@
-"""The deferred wake-up: one row and one probe per transaction and lane, and none of it outlives the transaction."""
+"""The deferred wake-up: one row and one probe per transaction and queue, and none of it outlives the transaction."""
 
 from typing import LiteralString
 
@@ -19,14 +19,23 @@ def requests(connection: psycopg.Connection[tuple[int, ...]], query: LiteralStri
     return int(row[0])
 
 
-def test_one_request_per_transaction_and_lane(tx: BoundedConnection) -> None:
+def test_one_request_per_transaction_and_queue(tx: BoundedConnection) -> None:
     for _ in range(3):
         enqueue(tx, NewJob("test"))
     enqueue_many(tx, [NewJob("test"), NewJob("test")])
-    tx.execute("SELECT tandem.enqueue('test'), tandem.wake_at_commit(tandem.wake_lane('default'))")
+    tx.execute("SELECT tandem.enqueue('test'), tandem.wake_queue_at_commit('default')")
     assert requests(tx) == 1
     enqueue(tx, NewJob("test", queue="conversations"))
     assert requests(tx) == 2
+    tx.execute("SELECT tandem.wake_at_commit(3), tandem.wake_at_commit(3)")
+    assert requests(tx) == 3
+
+
+def test_a_batch_over_many_queues_asks_for_lanes(tx: BoundedConnection) -> None:
+    enqueue_many(tx, [NewJob("test", queue=f"q{number % 8}") for number in range(40)])
+    assert requests(tx, "SELECT count(*) FROM tandem.wake_request WHERE queue IS NOT NULL") == 8
+    enqueue_many(tx, [NewJob("test", queue=f"q{number}") for number in range(500)])
+    assert requests(tx, "SELECT count(*) FROM tandem.wake_request WHERE queue IS NULL") == 32
 
 
 def test_a_savepoint_takes_its_request_back_and_the_next_enqueue_makes_another(tx: BoundedConnection) -> None:

@@ -1,7 +1,7 @@
 """The wake-up protocol under random interleavings, statement by statement on a real server.
 
-Sleepers lie down, claim, wait, look again; producers commit, probe after their commit, or probe before it. Never may
-a job stay ready while every worker sleeps, no notification is on its way, and nobody will look again.
+Sleepers lie down, claim, wait, look again, or are busy; producers commit, probe after their commit, or before it. Never
+may a job stay ready while somebody sleeps, no notification is on its way, and nobody will look or tell others.
 """
 
 import asyncio
@@ -16,12 +16,15 @@ import pytest
 from app.queue import wake
 from app.queue.enqueue import enqueue_async
 from app.queue.job import NewJob
+from app.queue.sleep_store import Place, SleepStore
 from app.queue.store import Store
 from tests.support.claims import claim, rows, value, worker_connection
 from tests.support.membership import assert_membership_async
 from tests.support.waiting import eventually_async
 
 STEPS = 400
+SLEEPERS = (True, True, True, False)
+"""Whether each has a seat: three of whom a wake-up tells two, and one as on many lanes, or of an older version."""
 GATE = """
 CREATE TABLE gate (key integer);
 CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS
@@ -46,16 +49,21 @@ class World:
 
 
 class Sleeper:
-    """A worker reduced to its sleep."""
+    """A worker reduced to its sleep. Awake it is busy, for as long as the dice want, and looks at nothing."""
 
     def __init__(
-        self, world: World, claims: psycopg.AsyncConnection[Any], listens: psycopg.AsyncConnection[Any]
+        self,
+        world: World,
+        claims: psycopg.AsyncConnection[Any],
+        listens: psycopg.AsyncConnection[Any],
+        seated: bool,
     ):
         self.world = world
         self.claims = claims
         self.listens = listens
-        self.lanes: list[int] = []
-        self.state: Literal["awake", "lying", "asleep"] = "awake"
+        self.seated = seated
+        self.places: list[Place] = []
+        self.state: Literal["busy", "lying", "asleep"] = "busy"
         self.heard = 0
         self.ended = 0
         self.waits_for: set[int] = set()
@@ -66,50 +74,53 @@ class Sleeper:
         self.heard += 1
 
     async def start(self) -> None:
-        self.lanes = await Store(self.claims).find_lanes(["default"])
-        for lane in self.lanes:
-            await self.listens.execute(
-                psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(wake.channel(lane)))
-            )
+        [lane] = await Store(self.claims).find_lanes(["default"])
+        seats = await SleepStore(self.listens).take_seats(["default"] if self.seated else [])
+        self.places = [*(seat.place for seat in seats), Place(lane)]
+        for name in [wake.channel(lane), *(seat.channel for seat in seats)]:
+            await self.listens.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(name)))
 
     async def step(self) -> None:
-        if self.state == "awake" and self.world.dice.random() < 0.8:
-            return  # busy with what it claimed
-        if self.state == "awake":
-            answers = await Store(self.listens).lie_down(self.lanes)
-            assert all(answers.values()), "nobody else holds the lock between two steps"
+        if self.state == "busy" and await self._hears():
+            self.heard = 0
+            await SleepStore(self.listens).wake_queues(["default"])
+        elif self.state == "busy" and self.world.dice.random() < 0.8:
+            return
+        elif self.state == "busy":
+            lies = await SleepStore(self.listens).lie_down(self.places)
+            assert lies, "nobody else holds a lock between two steps"
             self.state = "lying"
         elif self.state == "lying":
             await self._look()
         elif self.heard or await self._hears():
-            self.heard = 0
             self.state = "lying"
         elif self.will_look:
             await self._look()
 
     async def _look(self) -> None:
-        """Claim everything; what comes back empty falls asleep, or had its last look."""
-        if jobs := await claim(self.claims, self.world.dice.randint(1, 3)):
+        """Claim; who took less than it wanted left nothing behind and sleeps on, others are busy and tell others."""
+        self.heard, want = 0, self.world.dice.randint(1, 3)
+        if jobs := await claim(self.claims, want):
             await self.claims.execute("DELETE FROM tandem.lease WHERE token = %s", (jobs[0].token,))
             await self.claims.execute(
                 "DELETE FROM tandem.job WHERE id = ANY (%s)", ([job.id for job in jobs],)
             )
             self.ended += len(jobs)
-            await self._wake_up()
-        elif self.state == "lying" and self.world.dice.random() < 0.4:
-            await self._wake_up()  # something else to do: not every look ends in a sleep
+        if len(jobs) == want:
+            await self._get_up(tell=True)
+        elif self.state == "lying" and self.world.dice.random() < 0.3:
+            await self._get_up(tell=self.heard > 0)  # something else to do: not every look ends in a sleep
         elif self.state == "lying":
             # Commits that probed before now may still become visible: rechecks are for them.
             self.state, self.waits_for, self.will_look = "asleep", set(self.world.committing), True
         elif not self.waits_for & self.world.committing:
             self.will_look = False
 
-    async def _wake_up(self) -> None:
-        if self.world.dice.random() < 0.8:
-            await Store(self.listens).get_up(self.lanes)
-            self.state = "awake"
-        else:
-            self.state = "lying"
+    async def _get_up(self, *, tell: bool) -> None:
+        if tell:
+            self.heard = 0
+        await SleepStore(self.listens).get_up(self.places, tell=["default"] if tell else ())
+        self.state = "busy"
 
     async def _hears(self) -> bool:
         await self.listens.execute("SELECT 1")
@@ -117,8 +128,8 @@ class Sleeper:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing but a notification can wake it."""
-        return self.state == "asleep" and not self.will_look and not self.heard
+        """Whether nothing but a notification can make it look, or tell others."""
+        return self.state == "busy" or (self.state == "asleep" and not self.will_look and not self.heard)
 
 
 class Producer:
@@ -200,12 +211,14 @@ async def somebody_hears(sleepers: list[Sleeper]) -> bool:
 async def check(world: World, sleepers: list[Sleeper], where: str) -> None:
     if not all(one.lost for one in sleepers) or world.committing or world.owed:
         return
+    if all(one.state == "busy" for one in sleepers):
+        return
     if await value(world.observer, "SELECT count(*) FROM tandem.ready") == 0:
         return
     try:
         await eventually_async(lambda: somebody_hears(sleepers), timeout=3, every=0.001)
     except AssertionError:
-        pytest.fail(f"{where}: a job is ready, every worker sleeps, and nobody will ever look")
+        pytest.fail(f"{where}: a job is ready, a worker sleeps, and nobody will ever look or tell it")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -221,9 +234,9 @@ async def test_no_job_is_slept_through(db_url: str, seed: int) -> None:
         await observer.execute(GATE.encode())
         world = World(observer, dice)
         sleepers = []
-        for _ in range(2):
+        for seated in SLEEPERS:
             claims = await stack.enter_async_context(await worker_connection(db_url))
-            sleepers.append(Sleeper(world, claims, await connection(autocommit=True)))
+            sleepers.append(Sleeper(world, claims, await connection(autocommit=True), seated))
             await sleepers[-1].start()
         producers = [
             Producer(world, key, await connection(), await connection(autocommit=True)) for key in range(3)
@@ -232,7 +245,7 @@ async def test_no_job_is_slept_through(db_url: str, seed: int) -> None:
         weights: list[int] = []
         for number in range(STEPS):
             if number % 6 == 0:  # now the workers are quick, now the producers
-                weights = [dice.choice([1, 8])] * 2 + [dice.choice([0, 2])] * 3
+                weights = [dice.choice([1, 8])] * len(SLEEPERS) + [dice.choice([0, 2])] * 3
             async with asyncio.timeout(20):
                 await dice.choices(actors, weights)[0].step()
                 await check(world, sleepers, f"step {number} of seed {seed}")
@@ -249,7 +262,7 @@ async def settle(world: World, sleepers: list[Sleeper], producers: list[Producer
         while one.doing != "nothing":
             await one.step()
     await check(world, sleepers, "after the last producer")
-    while not all(one.lost for one in sleepers):
+    while any(one.state != "asleep" or not one.lost for one in sleepers):
         for sleeper in sleepers:
             await sleeper.step()
         await check(world, sleepers, "at the end")
@@ -270,9 +283,9 @@ async def test_a_commit_that_is_slow_after_its_probe_is_found_by_a_recheck_alone
         await enqueue_async(producer.mine, NewJob("test"))
         await producer._start()
         claims = await stack.enter_async_context(await worker_connection(db_url))
-        sleeper = Sleeper(world, claims, await connection(autocommit=True))
+        sleeper = Sleeper(world, claims, await connection(autocommit=True), seated=True)
         await sleeper.start()
-        await Store(sleeper.listens).lie_down(sleeper.lanes)
+        await SleepStore(sleeper.listens).lie_down(sleeper.places)
         assert await claim(claims) == [], "the job is not visible yet"
         await producer.release()
         assert not await sleeper._hears()

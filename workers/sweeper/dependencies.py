@@ -32,8 +32,7 @@ class ReleaseDependents(Step):
         while after is not None:
             report, after = await release_dependents(connection, self.registry, after=after, most=self.batch)
             if report.queues:
-                store = Store(connection)
-                await store.wake_lanes(await store.find_lanes(sorted(report.queues)))
+                await Store(connection).wake_queues(report.queues)
             free, cancelled = free + report.free, cancelled + report.cancelled
         if not free + cancelled:
             self._not_before = monotonic() + SHARE * (monotonic() - began) - self.every

@@ -118,7 +118,7 @@ class RescueJobs(Step):
 
     async def _wake(self, store: Store, queues: set[str]) -> None:
         if queues:
-            await store.wake_lanes(await store.find_lanes(sorted(queues)))
+            await store.wake_queues(queues)
 
 
 def _crashed(row: Any) -> Failed:
