@@ -2389,7 +2389,8 @@ DECLARE
     told integer;
 BEGIN
     -- As in tandem.wake, without its loop.
-    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE
+       AND pg_notification_queue_usage() < 0.9 THEN
         told := tandem.wake_sleepers(NEW.queue);  -- no PERFORM: that is a query
     END IF;
     RETURN NULL;
@@ -2420,8 +2421,9 @@ CREATE FUNCTION tandem.wake_sleepers(queue text) RETURNS integer
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    -- Seat 2 has an owner, asleep or not: there are three workers or more. With fewer no probe is wasted on the others.
-    few boolean := pg_try_advisory_lock_shared(hashtext(queue), 1413565102) AND pg_advisory_unlock_shared(hashtext(queue), 1413565102);
+    -- Who sits on seat 2 or 3, asleep or not, is the third worker or more. With fewer no probe is wasted on other seats.
+    few boolean := pg_try_advisory_lock_shared(hashtext(queue), 1413565102) AND pg_advisory_unlock_shared(hashtext(queue), 1413565102)
+        AND pg_try_advisory_lock_shared(hashtext(queue), 1413565103) AND pg_advisory_unlock_shared(hashtext(queue), 1413565103);
     seat integer := CASE WHEN few THEN 1 ELSE floor(random() * 64) END;
     other integer;
     told integer := 0;
@@ -2432,7 +2434,7 @@ BEGIN
         seat := CASE seat WHEN 0 THEN -1 ELSE floor(random() * seat) END;
     END LOOP;
     IF seat < 0 THEN
-        -- Another producer's probe of the lane looks like a sleeper; some sleepers have no seat, or another queue.
+        -- Another producer's probe of the lane looks like a sleeper, and so does one of another queue; some have no seat.
         IF pg_try_advisory_lock(1413565006, tandem.wake_lane(queue)) AND pg_advisory_unlock(1413565006, tandem.wake_lane(queue)) THEN
             RETURN 0;
         END IF;
@@ -2443,11 +2445,14 @@ BEGIN
             seat := seat + 1;
         END LOOP;
         IF seat = 64 THEN
+            IF pg_try_advisory_lock(1413565006, 32 + tandem.wake_lane(queue)) AND pg_advisory_unlock(1413565006, 32 + tandem.wake_lane(queue)) THEN
+                RETURN 0;
+            END IF;
             PERFORM pg_notify('tandem_wake_' || tandem.wake_lane(queue), '');
             RETURN 1;
         END IF;
     END IF;
-    FOR nth IN 0..CASE WHEN few THEN seat ELSE 4 END LOOP  -- the seat, those below, then those above
+    FOR nth IN 0..CASE WHEN few THEN seat ELSE 16 END LOOP  -- the seat, those below, then those above
         other := CASE WHEN nth <= seat THEN seat - nth ELSE nth END;
         CONTINUE WHEN nth > 0 AND pg_try_advisory_lock_shared(hashtext(queue), 1413565200 + other)
                       AND pg_advisory_unlock_shared(hashtext(queue), 1413565200 + other);

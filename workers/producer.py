@@ -1,8 +1,8 @@
 """Wakes up, claims as much as there is room for, and sleeps again: the protocol of sql/functions/wake.sql.
 
-Asleep means: our shared lock is held on our wake lanes, so every commit after it notifies us. Falling asleep is
-lock, one claim from the safe floors, then wait. The lock is kept while claims stay short and given up when busy.
-Only two sleepers are told of a commit: a worker that was told and cannot take what is there tells two others.
+Asleep means: our locks are held on seats and wake lanes, so commits after it see us. Falling asleep is lock, one claim
+from the safe floors, then wait. The locks are kept while claims stay short and given up when busy. A commit tells two
+sleepers of its queue: a worker that was told and cannot take what is there tells two others.
 """
 
 import itertools
@@ -33,7 +33,7 @@ Look = Callable[[Sequence[str]], list[Lane]]
 LISTEN_RECHECK = 30.0
 """How often mode `listen` looks all the same: a foreign producer may commit long after its probe."""
 PASSED_OVER = 0.05
-"""Seconds after which a sleeper looks again that had room for plain jobs, and no free slot for managed ones."""
+"""Seconds that a sleeper keeps managed jobs to itself that it was told of and had no free slot for."""
 _REFUSED_WAITS = (*wake.RECHECKS[1:], wake.STEADY)
 
 
@@ -71,6 +71,10 @@ class Producer(Service):
         """How often in a row falling asleep was not possible."""
         self._passed_over = False
         """Whether the last look left a managed queue out, for want of a free slot."""
+        self._overdue: float | None = None
+        """When others are told of what was left out."""
+        self._found: set[str] = set()
+        """The queues in which the last whole look found jobs."""
 
     async def run(self) -> None:
         """Claim until stopped."""
@@ -120,26 +124,44 @@ class Producer(Service):
             # No lock now: look again soon, then try to lie down again; later and later while it is refused.
             waits = iter((_REFUSED_WAITS[min(self._refused, len(_REFUSED_WAITS) - 1)],))
             self._refused += 1
-        seen = False  # whether the last look began after the last notification, and left nothing behind
+        owed = set[
+            str
+        ]()  # the queues of which others must be told: of these we were told, or saw jobs, and left some
         try:
             while not self.stopping.is_set():
-                self.sleeper.heard.clear()
                 self.admitter.stirred.clear()
-                seen = False
                 if self._room() <= 0:
                     break  # nobody sleeps while every slot is busy: who enqueues would notify in vain
+                owed |= self.sleeper.hear_out()
                 if await self._claim_everything():
+                    owed |= self._found
                     break
-                seen = True
+                owed = await self._pass_on(owed)
                 if self.sleeper.interrupted:
                     break
                 wait = next(waits, None)
                 if wait is None:
                     break
-                wait = min(wait, self.admitter.patience, PASSED_OVER if self._passed_over else wait)
+                wait = min(wait, self.admitter.patience, PASSED_OVER if owed else wait)
                 await self._wait(wait, self.sleeper.heard, self.admitter.stirred)
         finally:
-            await self.sleeper.get_up(tell=not seen or self.sleeper.heard.is_set())
+            await self.sleeper.get_up(tell=owed | self.sleeper.hear_out())
+
+    async def _pass_on(self, told: set[str]) -> set[str]:
+        """What is still owed to others after a look that was not full: managed jobs that found no free slot.
+
+        They are ours if one is free soon, else others are told; at once, two such workers would never stop telling.
+        """
+        owed = told & self.admitter.managed if self._passed_over else set()
+        if not owed:
+            self._overdue = None
+        elif self._overdue is None:
+            self._overdue = monotonic() + PASSED_OVER
+        elif monotonic() >= self._overdue and self.sleeper is not None:
+            self._overdue = None
+            await self.sleeper.tell_others(owed)
+            return set()
+        return owed
 
     def _waits(self) -> Iterator[float]:
         if self.mode == "hybrid":
@@ -149,6 +171,7 @@ class Producer(Service):
     async def _claim_everything(self) -> bool:
         """Claim from the safe floors; True when there is more than there was room for."""
         want = min(self._room(), self.floors.batch(self.batch))
+        self._found = set()
         if want <= 0:
             return True
         jobs = await self._claim(self.floors.everything, want)
@@ -166,6 +189,8 @@ class Producer(Service):
             store = AdmissionStore(await self.claiming.get())
             admitted, want = await self.admitter.admit(store, queue, thorough=thorough)
             more = more or len(admitted.jobs) >= want > 0
+            if admitted.jobs:
+                self._found.add(queue)
         return more
 
     async def _claim(self, look: Look, want: int) -> list[ClaimedJob]:
@@ -191,6 +216,7 @@ class Producer(Service):
         first = self.floors.learn(jobs, want)
         if jobs:
             self.floors.passed(jobs)
+            self._found.update({job.queue for job in jobs})
             self.inbox.push(jobs, asked_at=asked_at, first=first)
             events.publish(Claimed(jobs))
         return jobs
@@ -203,7 +229,7 @@ class Producer(Service):
             await self._wait(1.0, self.inbox.low)
             return
         if self.sleeper.heard.is_set():
-            await self.sleeper.tell_others()
+            await self.sleeper.tell_others(self.sleeper.hear_out())
         await self._wait(1.0, self.inbox.low, self.sleeper.heard)
 
     async def _wait(self, seconds: float, *bells: Bell) -> None:

@@ -4,7 +4,7 @@ A wake-up tells two sleepers of a queue, so whoever is told answers for the jobs
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import psycopg
 
@@ -26,6 +26,10 @@ class Sleeper(Service):
         super().__init__("listener")
         self._on_cancel = on_cancel
         self.heard = Bell()
+        self._told: set[str] = set()
+        """The queues on whose account it was told since `hear_out`."""
+        self._channels: dict[str, str] = {}
+        """The queue of each seat's channel."""
         self.interrupted = False
         """Set when the connection failed during a sleep: its lock is gone, so the sleep must end."""
         self.deaf = False
@@ -87,8 +91,16 @@ class Sleeper(Service):
     def _hear(self, channel: str) -> None:
         if channel == wake.CANCEL_CHANNEL:
             self._on_cancel()
-        else:
-            self.heard.set()
+            return
+        queue = self._channels.get(channel)
+        self._told.update(self._seated if queue is None else (queue,))
+        self.heard.set()
+
+    def hear_out(self) -> set[str]:
+        """The queues of which it was told since the last time, and quiet again: whoever asks answers for them now."""
+        told, self._told = self._told, set()
+        self.heard.clear()
+        return told
 
     async def lie_down(self, queues: tuple[str, ...]) -> bool:
         """Announce that we sleep; False when that is not possible now, and only polling helps."""
@@ -112,25 +124,27 @@ class Sleeper(Service):
         self._seated = queues if len(queues) <= wake.SEATED_QUEUES else ()
         await store.notice_death()
         seats, lanes = await store.take_seats(self._seated), await store.find_lanes(queues)
-        await listener.listen([*(seat.channel for seat in seats), *map(wake.channel, lanes)])
-        self._places = [*(seat.place for seat in seats), *map(Place, lanes)]
+        self._channels = {seat.channel: seat.queue for seat in seats}
+        await listener.listen([*self._channels, *map(wake.channel, lanes)])
+        seatless = [] if len(seats) == len(queues) else [Place(wake.LANES + lane) for lane in lanes]
+        self._places = [*(seat.place for seat in seats), *seatless, *map(Place, lanes)]
 
-    async def get_up(self, *, tell: bool = False) -> None:
-        """Take the announcement back; a failed connection has taken it back by itself. `tell`: then `tell_others`."""
+    async def get_up(self, *, tell: Collection[str] = ()) -> None:
+        """Take the announcement back; a failed connection has taken it back by itself. `tell`: as `tell_others`."""
         if not self._asleep:
-            if tell:
-                await self.tell_others()
+            await self.tell_others(tell)
             return
         self._asleep = False
-        if tell:
-            self.heard.clear()
-        await self._say(lambda store: store.get_up(self._places, tell=self._seated if tell else ()))
+        others = self._answers_for(tell)
+        await self._say(lambda store: store.get_up(self._places, tell=others))
 
-    async def tell_others(self) -> None:
-        """Wake two others on our queues: there may be jobs that we were told of, or saw, and have no room for."""
-        self.heard.clear()
-        if self._seated:
-            await self._say(lambda store: store.wake_queues(self._seated))
+    async def tell_others(self, queues: Collection[str]) -> None:
+        """Wake two others on these queues: there may be jobs that we were told of, or saw, and have no room for."""
+        if others := self._answers_for(queues):
+            await self._say(lambda store: store.wake_queues(others))
+
+    def _answers_for(self, queues: Collection[str]) -> list[str]:
+        return sorted(queue for queue in queues if queue in self._seated)
 
     async def _say(self, what: Callable[[SleepStore], Awaitable[object]]) -> None:
         listener = self._listener

@@ -7,15 +7,19 @@ from app.queue.store import Store
 
 
 class Place(NamedTuple):
-    """What a sleeper holds while it sleeps: a seat on a queue (its hash), or a wake lane (no seat)."""
+    """What a sleeper holds while it sleeps: a seat on a queue (its hash), or a wake lane (no seat).
+
+    32 more than a lane says that the sleeper has no seat on some queue, so that only the lane's channel reaches it.
+    """
 
     key: int
     seat: int | None = None
 
 
 class Seat(NamedTuple):
-    """A place that nobody else has, and the channel on which who sits there is told."""
+    """A place that nobody else has on a queue, and the channel on which who sits there is told."""
 
+    queue: str
     place: Place
     channel: str
 
@@ -30,7 +34,7 @@ class SleepStore(Store):
     async def take_seats(self, queues: Sequence[str]) -> list[Seat]:
         """Take a seat on each queue for as long as the session lives; none where all are taken."""
         rows = await self._all("wake", "take_seats", {"queues": list(queues)})
-        return [Seat(Place(key, seat), channel) for key, seat, channel in rows]
+        return [Seat(queue, Place(key, seat), channel) for queue, key, seat, channel in rows]
 
     async def lie_down(self, places: Sequence[Place]) -> bool:
         """Announce a sleeper on its places, seats first; False, and nothing, if a producer held one this instant."""

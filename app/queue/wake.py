@@ -12,6 +12,7 @@ CANCEL_CHANNEL = "tandem_cancel"
 RECHECKS = (0.005, 0.020, 0.100, 0.500)
 """Seconds after falling asleep at which a sleeper looks again: a foreign producer may probe before its commit."""
 STEADY = 1.0
+LANES = 32
 SEATED_QUEUES = 8
 """A worker of more queues takes no seats: each is two locks of the server's table, which all workers share."""
 

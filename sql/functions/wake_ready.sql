@@ -7,7 +7,8 @@ DECLARE
     told integer;
 BEGIN
     -- As in tandem.wake, without its loop.
-    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE THEN
+    IF (pg_try_advisory_lock(1413565006, lane) AND pg_advisory_unlock(1413565006, lane)) IS NOT TRUE
+       AND pg_notification_queue_usage() < 0.9 THEN
         told := tandem.wake_sleepers(NEW.queue);  -- no PERFORM: that is a query
     END IF;
     RETURN NULL;

@@ -15,7 +15,8 @@ from app.queue.sleep_store import Place, SleepStore
 from tests.support.waiting import eventually_async
 
 Count = Callable[[], int]
-ALL = [Place(lane) for lane in range(32)]
+ALL = [Place(place) for place in range(2 * wake.LANES)]
+"""Of a sleeper on every lane, without a seat."""
 MARKER = "all that came before has been handed over"
 
 

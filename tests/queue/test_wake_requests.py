@@ -55,7 +55,9 @@ def test_a_batch_before_a_single_job_asks_for_both(tx: BoundedConnection) -> Non
 
 def test_the_lane_is_woken_although_the_marked_job_is_gone_at_the_commit(db_url: str) -> None:
     with psycopg.connect(db_url) as connection, psycopg.connect(db_url, autocommit=True) as sleeper:
-        sleeper.execute("SELECT pg_advisory_lock_shared(1413565006, tandem.wake_lane('default'))")
+        sleeper.execute(
+            "SELECT pg_advisory_lock_shared(1413565006, tandem.wake_lane('default') + n) FROM unnest('{0,32}'::int[]) n"
+        )
         sleeper.execute("DO $$ BEGIN EXECUTE 'LISTEN tandem_wake_' || tandem.wake_lane('default'); END $$")
         first = enqueue(connection, NewJob("test"))
         enqueue(connection, NewJob("test"))

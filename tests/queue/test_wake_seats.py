@@ -61,7 +61,8 @@ async def asleep(url: str, *seated: bool, queue: str = "default") -> AsyncIterat
             [lane] = await SleepStore(connection).find_lanes([queue])
             for name in [wake.channel(lane), *(seat.channel for seat in seats)]:
                 await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(name)))
-            sleepers.append(Sleeper(connection, [*(seat.place for seat in seats), Place(lane)]))
+            places = [seat.place for seat in seats] or [Place(wake.LANES + lane)]
+            sleepers.append(Sleeper(connection, [*places, Place(lane)]))
             await sleepers[-1].lie_down()
         yield sleepers
 
@@ -181,6 +182,11 @@ async def test_a_queue_that_shares_the_lane_keeps_nobody_from_being_told(db_url:
                 enqueue(producer, NewJob("test"))
             assert sum(await told(ours, 22)) == 22
             assert sum(await told(theirs, 2)) == 2
+            for one in ours:
+                await one.get_up()
+            enqueue(producer, NewJob("test"))
+            assert producer.execute(WAKE).fetchone() == (0,)
+            assert sum(await told(theirs, 2)) == 2, "they are of another queue"
 
 
 async def test_who_gets_up_tells_others_and_never_itself(db_url: str) -> None:
@@ -201,7 +207,7 @@ async def test_a_lane_with_every_seat_taken_gives_none(db_url: str) -> None:
             "SELECT pg_advisory_lock(hashtext('default'), 1413565100 + seat) FROM generate_series(0, 63) AS seat"
         )
         async with asleep(db_url, True) as [sleeper]:
-            assert sleeper.places == [Place(sleeper.lane)]
+            assert sleeper.places == [Place(wake.LANES + sleeper.lane), Place(sleeper.lane)]
             with psycopg.connect(db_url, autocommit=True) as producer:
                 assert producer.execute(WAKE).fetchone() == (1,)
             assert await told([sleeper], 1) == [1]

@@ -76,14 +76,19 @@ class Sleeper:
     async def start(self) -> None:
         [lane] = await Store(self.claims).find_lanes(["default"])
         seats = await SleepStore(self.listens).take_seats(["default"] if self.seated else [])
-        self.places = [*(seat.place for seat in seats), Place(lane)]
+        self.places = [
+            *(seat.place for seat in seats),
+            *([] if seats else [Place(wake.LANES + lane)]),
+            Place(lane),
+        ]
         for name in [wake.channel(lane), *(seat.channel for seat in seats)]:
             await self.listens.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(name)))
 
     async def step(self) -> None:
         if self.state == "busy" and await self._hears():
             self.heard = 0
-            await SleepStore(self.listens).wake_queues(["default"])
+            if self.seated:  # the others are told all together
+                await SleepStore(self.listens).wake_queues(["default"])
         elif self.state == "busy" and self.world.dice.random() < 0.8:
             return
         elif self.state == "busy":
@@ -119,7 +124,7 @@ class Sleeper:
     async def _get_up(self, *, tell: bool) -> None:
         if tell:
             self.heard = 0
-        await SleepStore(self.listens).get_up(self.places, tell=["default"] if tell else ())
+        await SleepStore(self.listens).get_up(self.places, tell=["default"] if tell and self.seated else ())
         self.state = "busy"
 
     async def _hears(self) -> bool:
@@ -161,8 +166,10 @@ class Producer:
                 self.way
             ]()
         elif self.doing == "owing":
-            lanes = await value(self.gate, "SELECT array_agg(tandem.wake_lane('default'))")
-            await Store(self.gate).wake_lanes(lanes)
+            if self.world.dice.random() < 0.5:
+                await Store(self.gate).wake_lanes(await Store(self.gate).find_lanes(["default"]))
+            else:
+                await Store(self.gate).wake_queues(["default"])
             self.world.owed -= 1
             self.doing = "nothing"
         else:
