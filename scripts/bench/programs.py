@@ -28,6 +28,7 @@ class Program:
         self.command = command
         self.facts: dict[str, Any] = {}
         self._changed = threading.Condition()
+        self._asked_to_stop = self._over = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         self.process = subprocess.Popen(
             [*peer.command(program), command, url, json.dumps(spec)],
@@ -47,19 +48,21 @@ class Program:
                 with self._changed:
                     self.facts.update(json.loads(line))
                     self._changed.notify_all()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=60.0)
         with self._changed:
+            self._over = True
             self._changed.notify_all()
 
     def wait_for(self, fact: str, seconds: float) -> Any:
         """The value of a fact once the program tells it. Raises ProgramFailedError."""
         with self._changed:
-            self._changed.wait_for(lambda: fact in self.facts or self._is_over(), timeout=seconds)
+            self._changed.wait_for(lambda: fact in self.facts or self._over, timeout=seconds)
         if fact not in self.facts:
-            raise ProgramFailedError(f"{self.what}: no {fact!r} within {seconds:g} s: {self.errors()}")
+            code = self.process.poll()
+            how = f"within {seconds:g} s" if code is None else f"before it ended with {code}"
+            raise ProgramFailedError(f"{self.what}: no {fact!r} {how}: {self.errors()}")
         return self.facts[fact]
-
-    def _is_over(self) -> bool:
-        return self.process.poll() is not None and not self._reader.is_alive()
 
     def finish(self, seconds: float) -> dict[str, Any]:
         """Wait for its end. Raises ProgramFailedError."""
@@ -72,9 +75,15 @@ class Program:
             raise ProgramFailedError(f"{self.what} ended with {code}: {self.errors()}")
         return self.facts
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM, once: to a program that already ends, a second one is the order to die at once."""
+        if not self._asked_to_stop:
+            self._asked_to_stop = True
+            self.process.send_signal(signal.SIGTERM)
+
     def stop(self, seconds: float = 60.0) -> dict[str, Any]:
         """SIGTERM, and what it saved."""
-        self.process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
         self.wait_for("saved", seconds)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5.0)
@@ -165,7 +174,7 @@ class Programs:
         for worker in self.workers:
             worker.wait_for("ready", 60)
         for worker in self.workers:
-            worker.process.send_signal(signal.SIGTERM)
+            worker.ask_to_stop()
         for worker in self.workers:
             worker.stop()
 

@@ -80,7 +80,7 @@ export class Recorder {
   }
 }
 
-export const untilTold = () => new Promise((resolve) => process.once("SIGTERM", resolve));
+export const untilTold = () => new Promise((resolve) => process.on("SIGTERM", resolve));
 
 export async function main({ setup, produce, work }) {
   const [command, url, text] = process.argv.slice(2), spec = JSON.parse(text);
