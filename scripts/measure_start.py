@@ -1,0 +1,132 @@
+"""How long `tandem worker` and `tandem api` take from the command until they serve, and what memory they hold then.
+
+Usage: python -m scripts.measure_start [--rounds 7] [--json]; figures stand in docs/performance.md. A throwaway server;
+worker and API start by turns. Medians; `cpu_s` is the process's own time, which a busy machine changes little.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import psutil
+import psycopg
+
+from app.config import CHECKOUT
+from scripts.throwaway import throwaway_server
+
+PATIENCE = 60.0
+
+
+class Start(NamedTuple):
+    """One start: seconds until it serves, seconds of CPU until then, resident megabytes then."""
+
+    seconds: float
+    cpu_s: float
+    rss_mb: float
+
+
+def start(url: str, *command: str, serves: Callable[[], bool]) -> Start:
+    """Start a command of the console, wait until it serves, end it. Raises RuntimeError when it does not serve."""
+    began = monotonic()
+    environment = {**os.environ, "DATABASE_URL": url, "TANDEM_API__AUTH": "off"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *command],
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            while not serves():
+                if process.poll() is not None or monotonic() - began > PATIENCE:
+                    raise RuntimeError(f"tandem {' '.join(command)} does not serve")
+                sleep(0.005)
+            seconds, used = monotonic() - began, psutil.Process(process.pid)
+            times = used.cpu_times()
+            return Start(seconds, times.user + times.system, used.memory_info().rss / 1e6)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+def measure(url: str, rounds: int) -> dict[str, list[Start]]:
+    """Starts of the worker and of the API by turns, on a migrated database."""
+    found: dict[str, list[Start]] = {"worker": [], "api": []}
+    for _ in range(rounds):
+        found["worker"].append(start(url, "worker", serves=_Sleeper(url)))
+        port = _free_port()
+        found["api"].append(start(url, "api", "--port", str(port), serves=lambda: _answers(port)))  # noqa: B023
+    return found
+
+
+class _Sleeper:
+    """Whether a worker that was not there before sleeps, and so serves."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def __call__(self) -> bool:
+        query = (
+            "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1413565006 AND objid < 32 LIMIT 1"
+        )
+        serves = self._connection.execute(query).fetchone() is not None
+        if serves:
+            self._connection.close()
+        return serves
+
+
+def _answers(port: int) -> bool:
+    try:
+        urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5).close()
+    except HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def medians(starts: list[Start]) -> dict[str, float]:
+    """The median of each figure, rounded."""
+    columns = zip(*starts, strict=True)
+    return {
+        name: round(statistics.median(column), 2) for name, column in zip(Start._fields, columns, strict=True)
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="starts of each")
+    parser.add_argument("--json", action="store_true", help="one JSON line for each command")
+    options = parser.parse_args()
+    with throwaway_server({"fsync": "on"}) as url:  # neither starts where a commit may be lost
+        for name, starts in measure(url, options.rounds).items():
+            facts = medians(starts)
+            if options.json:
+                sys.stdout.write(json.dumps({"command": name, "rounds": options.rounds, **facts}) + "\n")
+            else:
+                sys.stdout.write(
+                    f"{name}: {facts['seconds']} s, {facts['cpu_s']} s of CPU, {facts['rss_mb']} MB\n"
+                )
+
+
+if __name__ == "__main__":
+    main()
