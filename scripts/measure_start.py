@@ -12,6 +12,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -39,17 +40,23 @@ def start(url: str, *command: str, serves: Callable[[], bool]) -> Start:
     """Start a command of the console, wait until it serves, end it. Raises RuntimeError when it does not serve."""
     began = monotonic()
     environment = {**os.environ, "DATABASE_URL": url, "TANDEM_API__AUTH": "off"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "app.cli", *command],
-        cwd=CHECKOUT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *command],
+            cwd=CHECKOUT,
+            env=environment,
+            stdout=said,
+            stderr=said,
+        ) as process,
+    ):
         try:
             while not serves():
                 if process.poll() is not None or monotonic() - began > PATIENCE:
-                    raise RuntimeError(f"tandem {' '.join(command)} does not serve")
+                    said.seek(0)
+                    raise RuntimeError(
+                        f"tandem {' '.join(command)} does not serve: {said.read().decode(errors='replace')[-500:]}"
+                    )
                 sleep(0.005)
             seconds, used = monotonic() - began, psutil.Process(process.pid)
             times = used.cpu_times()
@@ -117,7 +124,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="starts of each")
     parser.add_argument("--json", action="store_true", help="one JSON line for each command")
     options = parser.parse_args()
-    with throwaway_server({"fsync": "on"}) as url:  # neither starts where a commit may be lost
+    with throwaway_server(
+        {"fsync": "on", "full_page_writes": "on"}
+    ) as url:  # neither starts where a commit may be lost
         for name, starts in measure(url, options.rounds).items():
             facts = medians(starts)
             if options.json:

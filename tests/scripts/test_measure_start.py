@@ -15,7 +15,7 @@ def test_worker_and_api_are_measured_until_they_serve(db_url: str) -> None:
 
 
 def test_a_command_that_does_not_serve_is_told(db_url: str) -> None:
-    with pytest.raises(RuntimeError, match="tandem no-such-command does not serve"):
+    with pytest.raises(RuntimeError, match="(?s)tandem no-such-command does not serve: .*no-such-command"):
         start(db_url, "no-such-command", serves=lambda: False)
 
 
