@@ -26,6 +26,9 @@ from app.config import CHECKOUT
 from scripts.throwaway import throwaway_server
 
 PATIENCE = 60.0
+SLEEPS = """
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1413565006 AND objid < 32 AND mode = 'ShareLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1"""
 
 
 class Start(NamedTuple):
@@ -83,10 +86,7 @@ class _Sleeper:
         self._connection = psycopg.connect(url, autocommit=True)
 
     def __call__(self) -> bool:
-        query = (
-            "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1413565006 AND objid < 32 LIMIT 1"
-        )
-        serves = self._connection.execute(query).fetchone() is not None
+        serves = self._connection.execute(SLEEPS).fetchone() is not None
         if serves:
             self._connection.close()
         return serves
