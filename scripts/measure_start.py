@@ -14,10 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from time import monotonic, sleep
 from typing import NamedTuple
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import psutil
 import psycopg
@@ -94,10 +93,10 @@ class _Sleeper:
 
 def _answers(port: int) -> bool:
     try:
-        urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5).close()
-    except HTTPError:
-        return True
-    except OSError:
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/health/ready")
+        connection.getresponse().close()
+    except (OSError, HTTPException):
         return False
     return True
 
