@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -92,12 +93,12 @@ class _Sleeper:
 
 
 def _answers(port: int) -> bool:
-    try:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/health/ready")
-        connection.getresponse().close()
-    except (OSError, HTTPException):
-        return False
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/health/ready")
+            connection.getresponse().read()
+        except (OSError, HTTPException):
+            return False
     return True
 
 
