@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import psutil
 import psycopg
 
 from app.config import CHECKOUT
+from scripts.chaos_rig.processes import free_port
 from scripts.throwaway import throwaway_server
 
 PATIENCE = 60.0
@@ -74,7 +74,7 @@ def measure(url: str, rounds: int) -> dict[str, list[Start]]:
     found: dict[str, list[Start]] = {"worker": [], "api": []}
     for _ in range(rounds):
         found["worker"].append(start(url, "worker", serves=_Sleeper(url)))
-        port = _free_port()
+        port = free_port()
         found["api"].append(start(url, "api", "--port", str(port), serves=lambda: _answers(port)))  # noqa: B023
     return found
 
@@ -102,12 +102,6 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def medians(starts: list[Start]) -> dict[str, float]:
     """The median of each figure, rounded."""
     columns = zip(*starts, strict=True)
@@ -124,9 +118,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="starts of each")
     parser.add_argument("--json", action="store_true", help="one JSON line for each command")
     options = parser.parse_args()
-    with throwaway_server(
-        {"fsync": "on", "full_page_writes": "on"}
-    ) as url:  # neither starts where a commit may be lost
+    # Neither starts where a commit may be lost.
+    with throwaway_server({"fsync": "on", "full_page_writes": "on"}) as url:
         for name, starts in measure(url, options.rounds).items():
             facts = medians(starts)
             if options.json:
