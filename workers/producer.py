@@ -124,9 +124,8 @@ class Producer(Service):
             # No lock now: look again soon, then try to lie down again; later and later while it is refused.
             waits = iter((_REFUSED_WAITS[min(self._refused, len(_REFUSED_WAITS) - 1)],))
             self._refused += 1
-        owed: set[str] = (
-            set()
-        )  # of these queues we were told, or saw jobs, and left some: others must be told
+        # The queues of which others must be told: of these we were told, or saw jobs, and left some.
+        owed: set[str] = set()
         try:
             while not self.stopping.is_set():
                 self.admitter.stirred.clear()
